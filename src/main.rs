@@ -1,0 +1,2 @@
+//! The `ark` binary: parse, run, exit code.
+fn main() {}
