@@ -1,0 +1,324 @@
+//! An index segment: where chunks are, sorted by id.
+//!
+//! Object: `"ARKINDX0" ‖ version u16 ‖ zero u16 ‖ blocks u32`, then the blocks: a stream cut every 64 KiB, each cut sealed by
+//! itself (bound to the object's key, the header and its number), so that any part can be read alone and none can be
+//! exchanged. Stream: `entries u64 ‖ packs u32 ‖ frames u32 ‖ pack rows (40) ‖ frame rows (12) ‖ entries (24) ‖ zeros (Padmé)`.
+//!
+//! Pack row: `session (16) ‖ sequence u32 ‖ class u8 ‖ zero (3) ‖ first frame row u32 ‖ frames u32 ‖ object size u64`.
+//! Frame row: `offset u32 ‖ stored length u32 ‖ data key u16 ‖ chunks u16`. Entry: `id (16) ‖ pack u32 ‖ frame u16 ‖ slot u16`,
+//! where frame counts within the pack; entries ascend strictly.
+
+use crate::cursor::Cursor;
+use crate::envelope::Kind;
+use crate::id::PackClass;
+use crate::keys::{Binding, Key};
+use crate::limits::{FORMAT_VERSION, PACK_FRAMES_MAX};
+use crate::padme::padded;
+use crate::seal::{Cipher, OVERHEAD, SALT, open, seal};
+use crate::{ChunkId, DecodeError, PackName, RepositoryId, SessionId};
+
+const MAGIC: &[u8; 8] = b"ARKINDX0";
+const HEADER: usize = 16;
+/// Plaintext bytes of a block.
+pub const BLOCK: usize = 64 << 10;
+const HEAD: usize = 16;
+const PACK_ROW: usize = 40;
+const FRAME_ROW: usize = 12;
+/// Bytes of an entry.
+pub const ENTRY: usize = 24;
+
+/// A pack of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackRow {
+    /// Its name.
+    pub name: PackName,
+    /// Its first row in the frame table.
+    pub first_frame: u32,
+    /// How many frames it has.
+    pub frames: u32,
+    /// The size of its object.
+    pub size: u64,
+}
+
+/// A frame of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRow {
+    /// Where it starts in its pack.
+    pub offset: u32,
+    /// Its sealed length.
+    pub stored: u32,
+    /// The data key's number.
+    pub data_key: u16,
+    /// How many chunks it holds.
+    pub chunks: u16,
+}
+
+/// Where a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The chunk.
+    pub id: ChunkId,
+    /// Row in the pack table.
+    pub pack: u32,
+    /// Frame within the pack.
+    pub frame: u16,
+    /// Slot within the frame.
+    pub slot: u16,
+}
+
+/// A whole index segment in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// The pack table.
+    pub packs: Vec<PackRow>,
+    /// The frame table.
+    pub frames: Vec<FrameRow>,
+    /// The entries, ascending.
+    pub entries: Vec<Entry>,
+}
+
+/// The keys and names that seal a segment.
+#[derive(Clone, Copy)]
+pub struct SegmentSealer<'a> {
+    /// The repository's cipher.
+    pub cipher: Cipher,
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The index key.
+    pub key: &'a Key,
+    /// The object's key.
+    pub object_key: &'a str,
+}
+
+impl SegmentSealer<'_> {
+    fn with_binding<T>(
+        &self,
+        header: &[u8],
+        number: u32,
+        act: impl FnOnce(&Binding<'_>) -> T,
+    ) -> T {
+        let number = number.to_le_bytes();
+        let context = [self.object_key.as_bytes(), header, number.as_slice()];
+        act(&Binding {
+            repository: self.repository,
+            kind: Kind::Segment,
+            data_key: 0,
+            context: &context,
+        })
+    }
+
+    /// Encodes and seals a segment. `salt` gives a fresh salt for each block.
+    pub fn encode(
+        &self,
+        segment: &Segment,
+        mut salt: impl FnMut() -> [u8; SALT],
+    ) -> Result<Vec<u8>, DecodeError> {
+        segment.check()?;
+        let stream = segment.to_stream();
+        let blocks = stream.len().div_ceil(BLOCK) as u32;
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&blocks.to_le_bytes());
+        let header = out.clone();
+        for (number, block) in stream.chunks(BLOCK).enumerate() {
+            let sealed = self.with_binding(&header, number as u32, |b| {
+                seal(self.cipher, self.key, salt(), b, block)
+            })?;
+            out.extend_from_slice(&sealed);
+        }
+        Ok(out)
+    }
+
+    /// Opens and checks a segment.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Segment, DecodeError> {
+        let (header, mut rest) = bytes
+            .split_first_chunk::<HEADER>()
+            .ok_or(DecodeError::Truncated("the header"))?;
+        let mut c = Cursor::new(header);
+        if c.take(8, "the magic")? != MAGIC {
+            return Err(DecodeError::Magic("an index segment"));
+        }
+        let version = c.u16("the version")?;
+        if version != FORMAT_VERSION {
+            return Err(DecodeError::Unknown {
+                what: "segment version",
+                found: version.into(),
+            });
+        }
+        if c.u16("a reserved field")? != 0 {
+            return Err(DecodeError::Invalid("a reserved field is not zero"));
+        }
+        let blocks = c.u32("the block count")?;
+        let mut stream = Vec::with_capacity(rest.len());
+        for number in 0..blocks {
+            let length = if number + 1 == blocks {
+                rest.len()
+            } else {
+                BLOCK + OVERHEAD
+            };
+            let (block, tail) = rest
+                .split_at_checked(length)
+                .ok_or(DecodeError::Truncated("a block"))?;
+            rest = tail;
+            let plain =
+                self.with_binding(header, number, |b| open(self.cipher, self.key, b, block))?;
+            if plain.len() > BLOCK {
+                return Err(DecodeError::Invalid("a block is longer than 64 KiB"));
+            }
+            stream.extend_from_slice(&plain);
+        }
+        if !rest.is_empty() {
+            return Err(DecodeError::Trailing(rest.len()));
+        }
+        Segment::from_stream(&stream)
+    }
+}
+
+impl Segment {
+    fn to_stream(&self) -> Vec<u8> {
+        let length = HEAD
+            + PACK_ROW * self.packs.len()
+            + FRAME_ROW * self.frames.len()
+            + ENTRY * self.entries.len();
+        let mut out = Vec::with_capacity(padded(length as u64) as usize);
+        out.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
+        out.extend_from_slice(&(self.packs.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.frames.len() as u32).to_le_bytes());
+        for pack in &self.packs {
+            out.extend_from_slice(&pack.name.session.0);
+            out.extend_from_slice(&pack.name.sequence.to_le_bytes());
+            out.extend_from_slice(&[pack.name.class.byte(), 0, 0, 0]);
+            out.extend_from_slice(&pack.first_frame.to_le_bytes());
+            out.extend_from_slice(&pack.frames.to_le_bytes());
+            out.extend_from_slice(&pack.size.to_le_bytes());
+        }
+        for frame in &self.frames {
+            out.extend_from_slice(&frame.offset.to_le_bytes());
+            out.extend_from_slice(&frame.stored.to_le_bytes());
+            out.extend_from_slice(&frame.data_key.to_le_bytes());
+            out.extend_from_slice(&frame.chunks.to_le_bytes());
+        }
+        for entry in &self.entries {
+            out.extend_from_slice(&entry.id.0);
+            out.extend_from_slice(&entry.pack.to_le_bytes());
+            out.extend_from_slice(&entry.frame.to_le_bytes());
+            out.extend_from_slice(&entry.slot.to_le_bytes());
+        }
+        out.resize(padded(length as u64) as usize, 0);
+        out
+    }
+
+    fn from_stream(stream: &[u8]) -> Result<Segment, DecodeError> {
+        let mut c = Cursor::new(stream);
+        let entries = c.u64("the entry count")?;
+        let packs = c.u32("the pack count")? as usize;
+        let frames = c.u32("the frame count")? as usize;
+        // Each count is checked against the bytes that are there before anything is allocated for it.
+        let rows = |n: usize, width: usize| {
+            n.checked_mul(width)
+                .ok_or(DecodeError::Truncated("a table"))
+        };
+        let mut pack_bytes = Cursor::new(c.take(rows(packs, PACK_ROW)?, "the pack table")?);
+        let mut frame_bytes = Cursor::new(c.take(rows(frames, FRAME_ROW)?, "the frame table")?);
+        let entries =
+            usize::try_from(entries).map_err(|_| DecodeError::Truncated("the entries"))?;
+        let mut entry_bytes = Cursor::new(c.take(rows(entries, ENTRY)?, "the entries")?);
+        if stream.len() as u64 != padded((stream.len() - c.rest().len()) as u64)
+            || c.rest().iter().any(|&b| b != 0)
+        {
+            return Err(DecodeError::Invalid(
+                "its padding is not as the format says",
+            ));
+        }
+        let mut segment = Segment {
+            packs: Vec::with_capacity(packs),
+            frames: Vec::with_capacity(frames),
+            entries: Vec::with_capacity(entries),
+        };
+        for _ in 0..packs {
+            let c = &mut pack_bytes;
+            let session = SessionId(c.array("a session")?);
+            let sequence = c.u32("a sequence")?;
+            let class = PackClass::from_byte(c.u8("a class")?)?;
+            if c.array::<3>("a reserved field")? != [0; 3] {
+                return Err(DecodeError::Invalid("a reserved field is not zero"));
+            }
+            segment.packs.push(PackRow {
+                name: PackName {
+                    session,
+                    sequence,
+                    class,
+                },
+                first_frame: c.u32("a frame row")?,
+                frames: c.u32("a frame count")?,
+                size: c.u64("a size")?,
+            });
+        }
+        for _ in 0..frames {
+            let c = &mut frame_bytes;
+            segment.frames.push(FrameRow {
+                offset: c.u32("an offset")?,
+                stored: c.u32("a length")?,
+                data_key: c.u16("a data key number")?,
+                chunks: c.u16("a chunk count")?,
+            });
+        }
+        for _ in 0..entries {
+            let c = &mut entry_bytes;
+            segment.entries.push(Entry {
+                id: ChunkId(c.array("an id")?),
+                pack: c.u32("a pack row")?,
+                frame: c.u16("a frame")?,
+                slot: c.u16("a slot")?,
+            });
+        }
+        segment.check()?;
+        Ok(segment)
+    }
+
+    /// Every reference inside the segment resolves and its entries ascend, so that look-ups need no checks.
+    fn check(&self) -> Result<(), DecodeError> {
+        for pack in &self.packs {
+            let end = u64::from(pack.first_frame) + u64::from(pack.frames);
+            if end > self.frames.len() as u64 || pack.frames as usize > PACK_FRAMES_MAX {
+                return Err(DecodeError::Invalid(
+                    "a pack's frames are not in the frame table",
+                ));
+            }
+        }
+        for pair in self.entries.windows(2) {
+            if pair[0] >= pair[1] {
+                return Err(DecodeError::Invalid("its entries do not ascend"));
+            }
+        }
+        for entry in &self.entries {
+            let frame = self.frame(entry).ok_or(DecodeError::Invalid(
+                "an entry names a pack or frame that is not there",
+            ))?;
+            if entry.slot >= frame.chunks {
+                return Err(DecodeError::Invalid(
+                    "an entry names a slot that is not there",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The frame of an entry.
+    pub fn frame(&self, entry: &Entry) -> Option<&FrameRow> {
+        let pack = self.packs.get(entry.pack as usize)?;
+        if u32::from(entry.frame) >= pack.frames {
+            return None;
+        }
+        self.frames
+            .get(pack.first_frame as usize + usize::from(entry.frame))
+    }
+
+    /// All entries of a chunk.
+    pub fn find(&self, id: &ChunkId) -> &[Entry] {
+        let start = self.entries.partition_point(|e| e.id < *id);
+        let tail = &self.entries[start..];
+        &tail[..tail.iter().take_while(|e| e.id == *id).count()]
+    }
+}
