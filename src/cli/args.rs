@@ -1,0 +1,326 @@
+//! The command line: what was said, and nothing of what it means.
+//!
+//! Only clap types live here and below; `settings` resolves them together with the environment. Each verb has one
+//! argument struct, used by both orders (`ark backup create X` and `ark create backup X`), so the two cannot drift
+//! apart: [`Command::verb`] folds them into one [`Verb`].
+
+pub mod backup;
+pub mod filters;
+pub mod global;
+pub mod maintenance;
+pub mod repo;
+pub mod restore;
+pub mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{env, exit};
+use backup::{
+    BackupCommand, BackupCreateArgs, BackupDeleteArgs, BackupDescribeArgs, BackupGetArgs, CatArgs,
+    DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
+};
+use global::GlobalArgs;
+use maintenance::{ForgetArgs, PruneArgs, VerifyArgs};
+use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
+use restore::{RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs};
+
+/// Back up and restore Kubernetes clusters
+///
+/// ark keeps backups of a cluster's API objects in a content-addressed, deduplicating, encrypted repository in object
+/// storage. `ark backup create X` and `ark create backup X` are the same: every verb works in both orders.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ark",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = exit::help(),
+    after_long_help = format!("{}\n\n{}", exit::help(), env::help())
+)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The first word after `ark`.
+#[derive(Debug, Subcommand)]
+#[command(
+    subcommand_value_name = "COMMAND",
+    subcommand_help_heading = "Commands"
+)]
+pub enum Command {
+    /// Create a repository, look at it, manage its keys
+    #[command(subcommand)]
+    Repo(RepoCommand),
+    /// Make, list, read, compare and delete backups
+    #[command(subcommand, alias = "backups")]
+    Backup(BackupCommand),
+    /// Restore from a backup; list and read past restores
+    #[command(subcommand, alias = "restores")]
+    Restore(RestoreCommand),
+    /// Delete the backups that the keep rules do not keep
+    Forget(ForgetArgs),
+    /// Check that every backup can be read
+    Verify(VerifyArgs),
+    /// Free the space of deleted backups
+    Prune(PruneArgs),
+
+    /// Same as `ark backup create`, `ark restore create`
+    #[command(subcommand)]
+    Create(CreateCommand),
+    /// Same as `ark backup get`, `ark restore get`
+    #[command(subcommand)]
+    Get(GetCommand),
+    /// Same as `ark backup describe`, `ark restore describe`
+    #[command(subcommand)]
+    Describe(DescribeCommand),
+    /// Same as `ark backup logs`, `ark restore logs`
+    #[command(subcommand)]
+    Logs(LogsCommand),
+    /// Same as `ark backup ls`
+    #[command(subcommand, hide = true)]
+    Ls(OfBackup<LsArgs>),
+    /// Same as `ark backup cat`
+    #[command(subcommand, hide = true)]
+    Cat(OfBackup<CatArgs>),
+    /// Same as `ark backup diff`
+    #[command(subcommand, hide = true)]
+    Diff(OfBackup<DiffArgs>),
+    /// Same as `ark backup delete`
+    #[command(subcommand)]
+    Delete(OfBackup<BackupDeleteArgs>),
+    /// Same as `ark backup undelete`
+    #[command(subcommand, hide = true)]
+    Undelete(OfBackup<UndeleteArgs>),
+    /// Same as `ark repo init`
+    #[command(subcommand, hide = true)]
+    Init(OfRepo<RepoInitArgs>),
+    /// Same as `ark repo info`
+    #[command(subcommand, hide = true)]
+    Info(OfRepo<RepoInfoArgs>),
+
+    /// Print the completion script of a shell
+    Completion(CompletionArgs),
+    /// Write the manual pages into a folder
+    Man(ManArgs),
+    /// Print the version of ark and of the repository format
+    Version,
+}
+
+/// `ark create …`
+#[derive(Debug, Subcommand)]
+pub enum CreateCommand {
+    /// Back up the cluster
+    #[command(alias = "backups")]
+    Backup(BackupCreateArgs),
+    /// Restore from a backup
+    #[command(alias = "restores")]
+    Restore(RestoreCreateArgs),
+}
+
+/// `ark get …`
+#[derive(Debug, Subcommand)]
+pub enum GetCommand {
+    /// List backups
+    #[command(alias = "backup")]
+    Backups(BackupGetArgs),
+    /// List restores
+    #[command(alias = "restore")]
+    Restores(RestoreGetArgs),
+}
+
+/// `ark describe …`
+#[derive(Debug, Subcommand)]
+pub enum DescribeCommand {
+    /// Show a backup
+    #[command(alias = "backups")]
+    Backup(BackupDescribeArgs),
+    /// Show a restore
+    #[command(alias = "restores")]
+    Restore(RestoreDescribeArgs),
+}
+
+/// `ark logs …`
+#[derive(Debug, Subcommand)]
+pub enum LogsCommand {
+    /// Print the log of a backup
+    #[command(alias = "backups")]
+    Backup(LogsArgs),
+    /// Print the log of a restore
+    #[command(alias = "restores")]
+    Restore(LogsArgs),
+}
+
+/// Verbs that only backups have.
+#[derive(Debug, Subcommand)]
+pub enum OfBackup<T: Args> {
+    /// … of a backup
+    #[command(alias = "backups")]
+    Backup(T),
+}
+
+/// Verbs that only repositories have.
+#[derive(Debug, Subcommand)]
+pub enum OfRepo<T: Args> {
+    /// … of a repository
+    #[command(alias = "repository")]
+    Repo(T),
+}
+
+/// `ark completion`
+#[derive(Debug, Args)]
+#[command(after_help = "For example: source <(ark completion bash)")]
+pub struct CompletionArgs {
+    /// The shell to complete in
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `ark man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder; it is made if it does not exist
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// What to do, whichever order it was said in.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is the verb of its argument struct")]
+pub enum Verb {
+    RepoInit(RepoInitArgs),
+    RepoInfo(RepoInfoArgs),
+    Keys(KeysCommand),
+    BackupCreate(BackupCreateArgs),
+    BackupGet(BackupGetArgs),
+    BackupDescribe(BackupDescribeArgs),
+    BackupLogs(LogsArgs),
+    Ls(LsArgs),
+    Cat(CatArgs),
+    Diff(DiffArgs),
+    BackupDelete(BackupDeleteArgs),
+    Undelete(UndeleteArgs),
+    RestoreCreate(RestoreCreateArgs),
+    RestoreGet(RestoreGetArgs),
+    RestoreDescribe(RestoreDescribeArgs),
+    RestoreLogs(LogsArgs),
+    Forget(ForgetArgs),
+    Verify(VerifyArgs),
+    Prune(PruneArgs),
+    Completion(CompletionArgs),
+    Man(ManArgs),
+    Version,
+}
+
+impl Command {
+    /// Folds NOUN VERB and VERB NOUN into one.
+    pub fn verb(self) -> Verb {
+        match self {
+            Command::Repo(RepoCommand::Init(args)) | Command::Init(OfRepo::Repo(args)) => {
+                Verb::RepoInit(args)
+            }
+            Command::Repo(RepoCommand::Info(args)) | Command::Info(OfRepo::Repo(args)) => {
+                Verb::RepoInfo(args)
+            }
+            Command::Repo(RepoCommand::Keys(command)) => Verb::Keys(command),
+            Command::Backup(BackupCommand::Create(args))
+            | Command::Create(CreateCommand::Backup(args)) => Verb::BackupCreate(args),
+            Command::Backup(BackupCommand::Get(args)) | Command::Get(GetCommand::Backups(args)) => {
+                Verb::BackupGet(args)
+            }
+            Command::Backup(BackupCommand::Describe(args))
+            | Command::Describe(DescribeCommand::Backup(args)) => Verb::BackupDescribe(args),
+            Command::Backup(BackupCommand::Logs(args))
+            | Command::Logs(LogsCommand::Backup(args)) => Verb::BackupLogs(args),
+            Command::Backup(BackupCommand::Ls(args)) | Command::Ls(OfBackup::Backup(args)) => {
+                Verb::Ls(args)
+            }
+            Command::Backup(BackupCommand::Cat(args)) | Command::Cat(OfBackup::Backup(args)) => {
+                Verb::Cat(args)
+            }
+            Command::Backup(BackupCommand::Diff(args)) | Command::Diff(OfBackup::Backup(args)) => {
+                Verb::Diff(args)
+            }
+            Command::Backup(BackupCommand::Delete(args))
+            | Command::Delete(OfBackup::Backup(args)) => Verb::BackupDelete(args),
+            Command::Backup(BackupCommand::Undelete(args))
+            | Command::Undelete(OfBackup::Backup(args)) => Verb::Undelete(args),
+            Command::Restore(RestoreCommand::Create(args))
+            | Command::Create(CreateCommand::Restore(args)) => Verb::RestoreCreate(args),
+            Command::Restore(RestoreCommand::Get(args))
+            | Command::Get(GetCommand::Restores(args)) => Verb::RestoreGet(args),
+            Command::Restore(RestoreCommand::Describe(args))
+            | Command::Describe(DescribeCommand::Restore(args)) => Verb::RestoreDescribe(args),
+            Command::Restore(RestoreCommand::Logs(args))
+            | Command::Logs(LogsCommand::Restore(args)) => Verb::RestoreLogs(args),
+            Command::Forget(args) => Verb::Forget(args),
+            Command::Verify(args) => Verb::Verify(args),
+            Command::Prune(args) => Verb::Prune(args),
+            Command::Completion(args) => Verb::Completion(args),
+            Command::Man(args) => Verb::Man(args),
+            Command::Version => Verb::Version,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn both_orders_say_the_same() {
+        for (noun_verb, verb_noun) in [
+            ("repo init --if-needed", "init repo --if-needed"),
+            ("repo info", "info repo"),
+            ("backup create x --ttl 1h", "create backup x --ttl 1h"),
+            ("backup get -l a=b", "get backups -l a=b"),
+            ("backup get x", "get backup x"),
+            ("backup describe x --details", "describe backup x --details"),
+            ("backup logs x", "logs backup x"),
+            ("backup ls x pods", "ls backup x pods"),
+            ("backup cat x pods a/b", "cat backup x pods a/b"),
+            ("backup diff a b", "diff backups a b"),
+            ("backup delete x --confirm", "delete backup x --confirm"),
+            ("backup undelete x", "undelete backup x"),
+            ("restore create x", "create restore x"),
+            ("restore get", "get restores"),
+            ("restore describe x", "describe restore x"),
+            ("restore logs x", "logs restore x"),
+        ] {
+            let noun_verb = parse(&format!("ark {noun_verb}")).command.verb();
+            let verb_noun = parse(&format!("ark {verb_noun}")).command.verb();
+            assert_eq!(format!("{noun_verb:?}"), format!("{verb_noun:?}"));
+        }
+    }
+
+    #[test]
+    fn globals_stand_anywhere() {
+        for line in [
+            "ark --repo file:///r backup get -o json",
+            "ark backup --repo file:///r -o json get",
+            "ark -o json backup get --repo file:///r",
+        ] {
+            let global = parse(line).global;
+            assert_eq!(global.repository.repo.as_deref(), Some("file:///r"));
+            assert_eq!(global.output.output, global::Output::Json);
+        }
+    }
+}

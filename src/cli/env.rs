@@ -1,0 +1,125 @@
+//! Every environment variable that ark reads, each a documented constant.
+//!
+//! The process's environment is read here and nowhere else; the rest of the program gets an [`Environment`] value, so
+//! that a test can give its own. A flag always wins over its variable. An empty variable counts as unset.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+/// An environment variable and its line of documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it sets.
+    pub help: &'static str,
+}
+
+macro_rules! variables {
+    ($($constant:ident $name:literal $help:literal;)*) => {
+        $(#[doc = concat!("`", $name, "`: ", $help)]
+        pub const $constant: Variable = Variable { name: $name, help: $help };)*
+        /// Every variable, in the order of the documentation.
+        pub const ALL: &[Variable] = &[$($constant),*];
+    };
+}
+
+variables! {
+    REPOSITORY "ARK_REPOSITORY" "URL of the repository (--repo)";
+    KEY_FILE "ARK_KEY_FILE" "file that holds the repository's raw key (--key-file)";
+    PASSPHRASE_FILE "ARK_PASSPHRASE_FILE" "file whose first line is the passphrase (--passphrase-file)";
+    PASSPHRASE_COMMAND "ARK_PASSPHRASE_COMMAND" "command that prints the passphrase (--passphrase-command)";
+    PASSPHRASE "ARK_PASSPHRASE" "the passphrase itself; prefer a file or a command";
+    S3_ENDPOINT "ARK_S3_ENDPOINT" "URL of an S3-compatible server (--s3-endpoint)";
+    S3_REGION "ARK_S3_REGION" "region of the S3 bucket (--s3-region)";
+    S3_PATH_STYLE "ARK_S3_PATH_STYLE" "true: the bucket goes into the path (--s3-path-style)";
+    CA_FILE "ARK_CA_FILE" "PEM certificates to trust for the object store (--ca-file)";
+    PROXY "ARK_PROXY" "proxy URL for the object store (--proxy)";
+    STORAGE_CLASS "ARK_STORAGE_CLASS" "storage class of new objects (--storage-class)";
+    SSE_KMS_KEY "ARK_SSE_KMS_KEY" "KMS key that S3 encrypts new objects with (--sse-kms-key)";
+    NAMESPACE "ARK_NAMESPACE" "namespace of ark's own resources (--namespace)";
+    LIMIT_UPLOAD "ARK_LIMIT_UPLOAD" "most bytes to send in a second (--limit-upload)";
+    LIMIT_DOWNLOAD "ARK_LIMIT_DOWNLOAD" "most bytes to receive in a second (--limit-download)";
+    MEMORY "ARK_MEMORY" "memory budget of a backup or restore (--memory)";
+    CACHE_DIR "ARK_CACHE_DIR" "folder of the local cache (--cache-dir)";
+    STATE_DIR "ARK_STATE_DIR" "folder where ark remembers the newest state seen of each repository";
+    LOG_LEVEL "ARK_LOG_LEVEL" "error, warn, info, debug, trace, or a filter like ark_engine=debug (--log-level)";
+    KUBECONFIG "KUBECONFIG" "kubeconfig files, as kubectl reads them (--kubeconfig)";
+    XDG_CACHE_HOME "XDG_CACHE_HOME" "the cache is its folder `ark` (default ~/.cache)";
+    XDG_STATE_HOME "XDG_STATE_HOME" "the state is its folder `ark` (default ~/.local/state)";
+    HOME "HOME" "the user's home";
+}
+
+/// What object stores read by themselves, named in the help text only.
+const STORES: &str =
+    "AWS_*, GOOGLE_*, AZURE_*\n      credentials of the object store, as its own tools read them";
+
+/// A copy of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The variables of [`ALL`] that this process was started with.
+    pub fn of_process() -> Environment {
+        Environment(
+            ALL.iter()
+                .filter_map(|variable| {
+                    Some((variable.name.to_owned(), std::env::var_os(variable.name)?))
+                })
+                .collect(),
+        )
+    }
+
+    /// An environment of exactly these variables.
+    pub fn of(variables: &[(Variable, &str)]) -> Environment {
+        Environment(
+            variables
+                .iter()
+                .map(|(variable, value)| (variable.name.to_owned(), OsString::from(value)))
+                .collect(),
+        )
+    }
+
+    /// The value, if the variable is set and not empty.
+    pub fn os(&self, variable: Variable) -> Option<OsString> {
+        self.0
+            .get(variable.name)
+            .filter(|value| !value.is_empty())
+            .cloned()
+    }
+
+    /// The value as text; `Err` holds the variable's name when it is not UTF-8.
+    pub fn text(&self, variable: Variable) -> Result<Option<String>, &'static str> {
+        self.os(variable)
+            .map(|value| value.into_string().map_err(|_| variable.name))
+            .transpose()
+    }
+}
+
+/// The list of variables for help texts and manual pages.
+pub fn help() -> String {
+    let mut text = String::from("Environment (flags win):\n");
+    for variable in ALL {
+        text.push_str(&format!("  {}\n      {}\n", variable.name, variable.help));
+    }
+    text.push_str("  ");
+    text.push_str(STORES);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_empty_is_unset() {
+        let names: std::collections::BTreeSet<_> =
+            ALL.iter().map(|variable| variable.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        let env = Environment::of(&[(REPOSITORY, ""), (KEY_FILE, "k")]);
+        assert_eq!(env.text(REPOSITORY), Ok(None));
+        assert_eq!(env.text(KEY_FILE), Ok(Some("k".to_owned())));
+        assert_eq!(env.os(PROXY), None);
+    }
+}
