@@ -1,0 +1,36 @@
+//! ark's custom resources as plain Rust types: what a user, a client and a server exchange.
+//!
+//! Field names and meanings are those of Ark and Velero, in the group `ark.heptio.com/v1`. A field that is here acts;
+//! one that does not act yet is absent, so that nothing a user writes is silently ignored. The types are made so that the
+//! definitions for the apiserver can be derived from them (spec and status are structs of their own, metadata is
+//! Kubernetes' own type). Direct mode builds the same values that a client would post.
+//!
+//! This row of the program knows no I/O: names, labels, durations and specs are checked by pure functions.
+
+pub mod backup;
+pub mod duration;
+pub mod labels;
+pub mod names;
+pub mod resource_entry;
+pub mod restore;
+pub mod retention;
+
+pub use backup::{Backup, BackupPhase, BackupProgress, BackupSpec, BackupStatus};
+pub use duration::GoDuration;
+pub use resource_entry::{Captured, ResourceEntry};
+pub use restore::{
+    ExistingResourcePolicy, Restore, RestorePhase, RestoreProgress, RestoreSpec, RestoreStatus,
+};
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta, Time,
+};
+
+/// The API group of every kind of ark.
+pub const GROUP: &str = "ark.heptio.com";
+/// The version of the API group.
+pub const VERSION: &str = "v1";
+/// Group and version as they stand in `apiVersion`.
+pub const API_VERSION: &str = "ark.heptio.com/v1";
+/// The namespace of ark's own objects unless told otherwise.
+pub const DEFAULT_NAMESPACE: &str = "heptio-ark";

@@ -1,0 +1,166 @@
+//! The Restore: what to put back into a cluster, and what became of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{API_VERSION, LabelSelector, ObjectMeta, Time};
+
+/// One restore of one backup into one cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restore {
+    /// Always [`API_VERSION`].
+    pub api_version: String,
+    /// Always `Restore`.
+    pub kind: String,
+    /// Name, namespace of ark's objects, labels and annotations.
+    pub metadata: ObjectMeta,
+    /// What the user asked for.
+    #[serde(default)]
+    pub spec: RestoreSpec,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<RestoreStatus>,
+}
+
+impl Restore {
+    /// The kind as it stands in `kind`.
+    pub const KIND: &'static str = "Restore";
+
+    /// A new restore of that name in that namespace.
+    pub fn new(namespace: &str, name: &str, spec: RestoreSpec) -> Restore {
+        Restore {
+            api_version: API_VERSION.to_owned(),
+            kind: Restore::KIND.to_owned(),
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            spec,
+            status: None,
+        }
+    }
+}
+
+/// What a restore puts back. The filters read as those of a Backup and apply to the objects as they were backed up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSpec {
+    /// The backup to restore.
+    pub backup_name: String,
+    /// Namespaces to restore, as names or globs; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included_namespaces: Vec<String>,
+    /// Namespaces to leave out, as names or globs. They win over the included ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded_namespaces: Vec<String>,
+    /// Resources to restore; none or `*` means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included_resources: Vec<String>,
+    /// Resources to leave out. They win over the included ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded_resources: Vec<String>,
+    /// Cluster-scoped objects: all (`true`), none (`false`), or, when absent, all if no namespace is filtered and else
+    /// those that the restored objects refer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_cluster_resources: Option<bool>,
+    /// Restore only objects that this selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Restore only objects that at least one of these selects. Not together with `labelSelector`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or_label_selectors: Vec<LabelSelector>,
+    /// Namespace in the backup → namespace to restore it into.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespace_mapping: BTreeMap<String, String>,
+    /// What happens to objects that are in the cluster already and differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_resource_policy: Option<ExistingResourcePolicy>,
+    /// Keep the node ports that Services had. Absent or false: only those that were set by hand are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preserve_node_ports: Option<bool>,
+}
+
+/// What a restore does with an object that exists and differs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExistingResourcePolicy {
+    /// Leaves it as it is and says so.
+    #[default]
+    None,
+    /// Patches it to what the backup holds.
+    Update,
+}
+
+/// Where a restore stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RestorePhase {
+    /// Nobody has looked at it yet.
+    #[default]
+    New,
+    /// The spec is wrong; `validationErrors` says why.
+    FailedValidation,
+    /// It is being applied.
+    InProgress,
+    /// Everything of the plan is in the cluster.
+    Completed,
+    /// Something of the plan could not be put back.
+    PartiallyFailed,
+    /// Nothing could be put back.
+    Failed,
+}
+
+impl std::fmt::Display for RestorePhase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RestorePhase::New => "New",
+            RestorePhase::FailedValidation => "FailedValidation",
+            RestorePhase::InProgress => "InProgress",
+            RestorePhase::Completed => "Completed",
+            RestorePhase::PartiallyFailed => "PartiallyFailed",
+            RestorePhase::Failed => "Failed",
+        })
+    }
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// Where it stands.
+    #[serde(default)]
+    pub phase: RestorePhase,
+    /// When work on it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Time>,
+    /// When work on it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_timestamp: Option<Time>,
+    /// How much of it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<RestoreProgress>,
+    /// How many warnings its log holds.
+    #[serde(default)]
+    pub warnings: u64,
+    /// How many errors its log holds.
+    #[serde(default)]
+    pub errors: u64,
+    /// What is wrong with the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation_errors: Vec<String>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+}
+
+/// How much of a restore is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreProgress {
+    /// Objects of the plan.
+    pub total_items: u64,
+    /// Objects that the apiserver has answered for.
+    pub items_restored: u64,
+}

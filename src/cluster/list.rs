@@ -1,0 +1,433 @@
+//! A collection, read page by page as raw JSON.
+//!
+//! Items are slices of the answer: no object is taken apart or built again, so what is stored is byte for byte what the
+//! apiserver sent. While one page is worked on the next is already on its way. Memory holds two pages of one list; when
+//! objects are large, the next pages ask for fewer of them.
+//!
+//! A continue token lives for minutes. When it expires, the apiserver offers one that goes on after the same key in a newer
+//! state; where it does not, the list starts again and everything up to the last key is passed over. Both need the
+//! keys to come in order; who works on the items checks that, and calls [`Lister::unordered`] if not.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::task::JoinHandle;
+
+use super::call::{Call, Verb};
+use super::connect::Cluster;
+use super::error::{Error, Result};
+use super::object::ObjectMetaView;
+use super::resource::{Resource, push_encoded};
+
+/// How many objects a page asks for at most.
+pub const PAGE_LIMIT: u32 = 500;
+/// How many bytes a page should hold. Pages that hold much more make the next ones ask for fewer objects.
+const PAGE_BYTES: usize = 4 << 20;
+/// How often a list may expire before it is given up.
+const MAX_EXPIRIES: u32 = 20;
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only what this selects, in kubectl's notation.
+    pub label_selector: Option<String>,
+    /// Only what this selects, as `metadata.name=x`.
+    pub field_selector: Option<String>,
+    /// How many objects a page asks for at most; 0 means [`PAGE_LIMIT`].
+    pub page_limit: u32,
+}
+
+/// A list under way.
+pub struct Lister {
+    cluster: Cluster,
+    path: String,
+    most: u32,
+    limit: u32,
+    next: Next,
+    pending: Option<JoinHandle<Result<Page>>>,
+    last: Option<String>,
+    skipping: bool,
+    ordered: bool,
+    expiries: u32,
+}
+
+enum Next {
+    Start,
+    Token(String),
+    End,
+}
+
+impl Lister {
+    /// A list in the resource's preferred version.
+    pub fn new(cluster: &Cluster, resource: &Resource, options: &ListOptions) -> Lister {
+        let mut path = resource.collection_path(options.namespace.as_deref());
+        let most = if options.page_limit == 0 {
+            PAGE_LIMIT
+        } else {
+            options.page_limit
+        };
+        let mut separator = '?';
+        let selectors = [
+            ("labelSelector", &options.label_selector),
+            ("fieldSelector", &options.field_selector),
+        ];
+        for (name, value) in selectors {
+            if let Some(value) = value {
+                path.push(separator);
+                path.push_str(name);
+                path.push('=');
+                push_encoded(&mut path, value);
+                separator = '&';
+            }
+        }
+        Lister {
+            cluster: cluster.clone(),
+            path,
+            most,
+            limit: most,
+            next: Next::Start,
+            pending: None,
+            last: None,
+            skipping: false,
+            ordered: true,
+            expiries: 0,
+        }
+    }
+
+    /// The next page, or nothing after the last one.
+    pub async fn next(&mut self) -> Result<Option<Page>> {
+        loop {
+            let mut page = match self.fetch().await {
+                Ok(None) => return Ok(None),
+                Ok(Some(page)) => page,
+                Err(Error::Api(api)) if api.code == 410 && self.expiries < MAX_EXPIRIES => {
+                    self.expiries += 1;
+                    match api.continue_token {
+                        Some(token) => self.next = Next::Token(token),
+                        None => {
+                            self.next = Next::Start;
+                            self.skipping = self.ordered;
+                        }
+                    }
+                    continue;
+                }
+                Err(Error::Api(api)) if api.code == 410 => {
+                    return Err(Error::Expired {
+                        path: self.path.clone(),
+                        times: self.expiries,
+                    });
+                }
+                Err(error) => return Err(error),
+            };
+            self.adapt(&page);
+            self.next = match &page.continue_token {
+                Some(token) => Next::Token(token.clone()),
+                None => Next::End,
+            };
+            self.prefetch();
+            if self.skipping {
+                page.skip_to_after(self.last.as_deref(), &self.path)?;
+                if page.is_empty() {
+                    continue;
+                }
+                self.skipping = false;
+            }
+            if let Some(item) = page.items().last() {
+                self.last = Some(item?.key());
+            }
+            return Ok(Some(page));
+        }
+    }
+
+    /// Tells the list that its keys do not come in order, so that nothing is passed over when it has to start again: the
+    /// items of a list that was started again then come twice.
+    pub fn unordered(&mut self) {
+        self.ordered = false;
+    }
+
+    /// How often the list expired and went on in a newer state.
+    pub fn expiries(&self) -> u32 {
+        self.expiries
+    }
+
+    /// What is listed.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    async fn fetch(&mut self) -> Result<Option<Page>> {
+        if let Some(pending) = &mut self.pending {
+            let outcome = pending.await;
+            self.pending = None;
+            // A task that was cancelled or panicked says nothing: the request is made again, here.
+            if let Ok(outcome) = outcome {
+                return outcome.map(Some);
+            }
+        }
+        match self.url() {
+            Some(url) => read_page(self.cluster.clone(), url).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn prefetch(&mut self) {
+        if let Next::Token(_) = self.next
+            && let Some(url) = self.url()
+        {
+            self.pending = Some(tokio::spawn(read_page(self.cluster.clone(), url)));
+        }
+    }
+
+    fn url(&self) -> Option<String> {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        let mut url = format!("{}{separator}limit={}", self.path, self.limit);
+        match &self.next {
+            Next::Start => {}
+            Next::Token(token) => {
+                url.push_str("&continue=");
+                push_encoded(&mut url, token);
+            }
+            Next::End => return None,
+        }
+        Some(url)
+    }
+
+    fn adapt(&mut self, page: &Page) {
+        let average = page.body.len() / page.slices.len().max(1);
+        let fitting = PAGE_BYTES / average.max(1);
+        let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
+        // Twice the target is still fine: most lists never change their limit.
+        self.limit = if fitting.saturating_mul(2) >= self.limit && self.limit == self.most {
+            self.most
+        } else {
+            fitting.clamp(10.min(self.most), self.most)
+        };
+    }
+}
+
+impl Drop for Lister {
+    fn drop(&mut self) {
+        if let Some(pending) = &self.pending {
+            pending.abort();
+        }
+    }
+}
+
+async fn read_page(cluster: Cluster, url: String) -> Result<Page> {
+    let body = cluster.call(&Call::new(Verb::List, url.as_str())).await?;
+    Page::parse(body, &url)
+}
+
+/// One page: the answer and where its items are in it.
+#[derive(Debug, Clone)]
+pub struct Page {
+    body: Bytes,
+    slices: Vec<Range<usize>>,
+    continue_token: Option<String>,
+    remaining: Option<u64>,
+    path: Arc<str>,
+}
+
+/// One item of a page.
+#[derive(Debug, Clone)]
+pub struct Item<'a> {
+    /// The object as the apiserver sent it.
+    pub raw: &'a str,
+    /// Its metadata.
+    pub meta: ObjectMetaView<'a>,
+}
+
+impl Item<'_> {
+    /// `namespace/name`, or the name of a cluster-scoped object: what lists are ordered by.
+    pub fn key(&self) -> String {
+        if self.meta.namespace.is_empty() {
+            self.meta.name.to_string()
+        } else {
+            format!("{}/{}", self.meta.namespace, self.meta.name)
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    metadata: ListMeta<'a>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ListMeta<'a> {
+    #[serde(borrow, rename = "continue")]
+    token: Option<Cow<'a, str>>,
+    remaining_item_count: Option<u64>,
+}
+
+impl Page {
+    /// Finds the items of an answer.
+    pub fn parse(body: Bytes, path: &str) -> Result<Page> {
+        let text = std::str::from_utf8(&body).map_err(|_| Error::NotText {
+            path: path.to_owned(),
+        })?;
+        let envelope: Envelope<'_> =
+            serde_json::from_str(text).map_err(|source| Error::Decode {
+                path: path.to_owned(),
+                source,
+            })?;
+        let start = text.as_ptr() as usize;
+        let slices = envelope.items.unwrap_or_default();
+        let slices = slices
+            .into_iter()
+            .map(|item| {
+                let from = item.get().as_ptr() as usize - start;
+                from..from + item.get().len()
+            })
+            .collect();
+        let continue_token = envelope
+            .metadata
+            .token
+            .filter(|token| !token.is_empty())
+            .map(Cow::into_owned);
+        let remaining = envelope.metadata.remaining_item_count;
+        Ok(Page {
+            slices,
+            continue_token,
+            remaining,
+            path: Arc::from(path),
+            body,
+        })
+    }
+
+    /// The items.
+    pub fn items(&self) -> impl DoubleEndedIterator<Item = Result<Item<'_>>> {
+        self.slices.iter().map(move |slice| self.item(slice))
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    /// How many bytes the answer has.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// How many items come after this page, where the apiserver says so.
+    pub fn remaining(&self) -> Option<u64> {
+        self.remaining
+    }
+
+    /// Whether the apiserver has more.
+    pub fn has_more(&self) -> bool {
+        self.continue_token.is_some()
+    }
+
+    fn item(&self, slice: &Range<usize>) -> Result<Item<'_>> {
+        let bytes = self.body.get(slice.clone()).unwrap_or_default();
+        let raw = std::str::from_utf8(bytes).map_err(|_| Error::NotText {
+            path: self.path.to_string(),
+        })?;
+        let meta = ObjectMetaView::parse(raw).map_err(|source| Error::Decode {
+            path: self.path.to_string(),
+            source,
+        })?;
+        Ok(Item { raw, meta })
+    }
+
+    fn skip_to_after(&mut self, last: Option<&str>, path: &str) -> Result<()> {
+        let Some(last) = last else { return Ok(()) };
+        let mut skip = 0;
+        for item in self.items() {
+            let item = item?;
+            if item.key().as_bytes() > last.as_bytes() {
+                break;
+            }
+            skip += 1;
+        }
+        tracing::debug!(
+            path,
+            skip,
+            "passing over items that were read before the list expired"
+        );
+        self.slices.drain(..skip);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"abc=","remainingItemCount":12},"items":[{"metadata":{"name":"a","namespace":"n"},"spec":{"x":[1,2]}}, {"metadata":{"name":"ü","namespace":"n"}}]}
+"#;
+
+    #[test]
+    fn items_are_slices_of_the_answer() {
+        let page = Page::parse(Bytes::from_static(PAGE.as_bytes()), "/x").unwrap();
+        let items: Vec<_> = page.items().map(|item| item.unwrap()).collect();
+        assert_eq!(
+            items[0].raw,
+            r#"{"metadata":{"name":"a","namespace":"n"},"spec":{"x":[1,2]}}"#
+        );
+        assert_eq!(items[1].raw, r#"{"metadata":{"name":"ü","namespace":"n"}}"#);
+        assert_eq!(items[1].key(), "n/ü");
+        assert_eq!(
+            (page.remaining(), page.has_more(), page.len()),
+            (Some(12), true, 2)
+        );
+    }
+
+    #[test]
+    fn items_that_were_read_are_passed_over() {
+        let mut page = Page::parse(Bytes::from_static(PAGE.as_bytes()), "/x").unwrap();
+        page.skip_to_after(Some("n/a"), "/x").unwrap();
+        assert_eq!(
+            page.items()
+                .map(|item| item.unwrap().key())
+                .collect::<Vec<_>>(),
+            ["n/ü"]
+        );
+        page.skip_to_after(Some("z"), "/x").unwrap();
+        assert!(page.is_empty());
+    }
+
+    #[test]
+    fn null_items_are_no_items_and_other_answers_are_errors() {
+        let parse = |text: &'static str| Page::parse(Bytes::from_static(text.as_bytes()), "/x");
+        assert!(parse(r#"{"metadata":{},"items":null}"#).unwrap().is_empty());
+        assert!(
+            !parse(r#"{"metadata":{"continue":""},"items":[]}"#)
+                .unwrap()
+                .has_more()
+        );
+        for bad in ["", "[]", "{\"items\":3}", "{\"items\":[1,]}", "<html>"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(
+            Page::parse(Bytes::from_static(b"{\"a\":\"\xff\"}"), "/x"),
+            Err(Error::NotText { .. })
+        ));
+        assert!(
+            parse(r#"{"items":[3]}"#)
+                .unwrap()
+                .items()
+                .next()
+                .unwrap()
+                .is_err()
+        );
+    }
+}
