@@ -303,3 +303,17 @@ pub struct VerifyRecord {
     /// Damaged objects' keys.
     pub damage: Vec<String>,
 }
+
+impl Manifest {
+    /// The root of a dataset.
+    pub fn dataset(&self, name: &str) -> Option<Root> {
+        self.row.dataset(name)
+    }
+}
+
+impl BackupRow {
+    /// The root of a dataset.
+    pub fn dataset(&self, name: &str) -> Option<Root> {
+        self.datasets.iter().find(|(n, _)| n == name).map(|(_, root)| *root)
+    }
+}

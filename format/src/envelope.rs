@@ -7,6 +7,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::compression::{compress, decompress};
 use crate::keys::{Binding, Key};
 use crate::limits::DOCUMENT_MAX;
 use crate::seal::{Cipher, SALT, open, seal};
@@ -16,6 +17,8 @@ const MAGIC: &[u8; 4] = b"ARK0";
 const PLAIN: u8 = 1;
 const ZSTD: u8 = 2;
 const HEADER: usize = 8;
+/// Documents up to this length are not worth compressing.
+const COMPRESS_OVER: usize = 512;
 
 /// What a sealed unit is. The byte is part of every authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,16 +90,17 @@ impl Sealer<'_> {
         document: &T,
     ) -> Result<Vec<u8>, DecodeError> {
         let plain = to_bytes(document)?;
-        let packed = if plain.len() > 512 {
-            let body = zstd::bulk::compress(&plain, 9).map_err(|_| DecodeError::Compression)?;
-            let mut packed = (plain.len() as u32).to_le_bytes().to_vec();
-            packed.extend_from_slice(&body);
-            Some(packed).filter(|packed| packed.len() < plain.len())
+        check_length(plain.len())?;
+        let compressed = if plain.len() > COMPRESS_OVER {
+            compress(&plain, 9)?
         } else {
             None
         };
-        let (encoding, body) = match packed {
-            Some(packed) => (ZSTD, packed),
+        let (encoding, body) = match compressed {
+            Some(body) => (
+                ZSTD,
+                [&(plain.len() as u32).to_le_bytes(), body.as_slice()].concat(),
+            ),
             None => (PLAIN, plain),
         };
         let mut out = MAGIC.to_vec();
@@ -151,19 +155,8 @@ impl Sealer<'_> {
                     .split_first_chunk::<4>()
                     .ok_or(DecodeError::Truncated("a length"))?;
                 let length = u32::from_le_bytes(*length) as usize;
-                if length > DOCUMENT_MAX {
-                    return Err(DecodeError::Limit {
-                        what: "document length",
-                        found: length as u64,
-                        limit: DOCUMENT_MAX as u64,
-                    });
-                }
-                let plain =
-                    zstd::bulk::decompress(packed, length).map_err(|_| DecodeError::Compression)?;
-                if plain.len() != length {
-                    return Err(DecodeError::Compression);
-                }
-                from_bytes(&plain)
+                check_length(length)?;
+                from_bytes(&decompress(packed, length)?)
             }
             other => Err(DecodeError::Unknown {
                 what: "encoding",
@@ -192,11 +185,37 @@ pub fn to_bytes<T: Serialize>(document: &T) -> Result<Vec<u8>, DecodeError> {
 
 /// The inverse of [`to_bytes`]; all of `bytes` must be used.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let config = bincode::config::standard().with_limit::<DOCUMENT_MAX>();
-    let (document, used) = bincode::serde::decode_from_slice(bytes, config)
-        .map_err(|e| DecodeError::Document(e.to_string()))?;
+    check_length(bytes.len())?;
+    // bincode counts the bytes of what it decodes (8 for a u64 that stands in one byte), and allocates a string before
+    // it looks whether its bytes are there: the limit must be at least 8 times the input, and not much more.
+    let (document, used) = match bytes.len() {
+        0..=0x1_0000 => limited::<T, 0x8_0000>(bytes),
+        0..=0x8_0000 => limited::<T, 0x40_0000>(bytes),
+        0..=0x40_0000 => limited::<T, 0x200_0000>(bytes),
+        0..=0x200_0000 => limited::<T, 0x1000_0000>(bytes),
+        _ => limited::<T, { 8 * DOCUMENT_MAX }>(bytes),
+    }?;
     if used != bytes.len() {
         return Err(DecodeError::Trailing(bytes.len() - used));
     }
     Ok(document)
+}
+
+fn limited<T: DeserializeOwned, const LIMIT: usize>(
+    bytes: &[u8],
+) -> Result<(T, usize), DecodeError> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    bincode::serde::decode_from_slice(bytes, config)
+        .map_err(|e| DecodeError::Document(e.to_string()))
+}
+
+fn check_length(length: usize) -> Result<(), DecodeError> {
+    if length > DOCUMENT_MAX {
+        return Err(DecodeError::Limit {
+            what: "document length",
+            found: length as u64,
+            limit: DOCUMENT_MAX as u64,
+        });
+    }
+    Ok(())
 }

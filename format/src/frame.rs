@@ -4,6 +4,7 @@
 //! chunks`. Codec 0 is stored, 1 is one zstd frame, 255 is padding (the body is zero bytes, count is none). The seal
 //! names the kind and the data key's number only, so that a frame may be copied into another pack as it is.
 
+use crate::compression::{compress, decompress};
 use crate::cursor::Cursor;
 use crate::envelope::Kind;
 use crate::keys::{Binding, Key};
@@ -59,11 +60,10 @@ impl FrameSealer<'_> {
         }
         raw.extend_from_slice(bytes);
         check_lengths(lengths, bytes.len())?;
-        let compressed = zstd::bulk::compress(&raw, level).map_err(|_| DecodeError::Compression)?;
-        let (codec, body) = if compressed.len() < raw.len() {
-            (ZSTD, &compressed)
-        } else {
-            (STORED, &raw)
+        let compressed = compress(&raw, level)?;
+        let (codec, body) = match &compressed {
+            Some(body) => (ZSTD, body),
+            None => (STORED, &raw),
         };
         let mut plain = Vec::with_capacity(PREFIX + body.len());
         plain.push(codec);
@@ -94,8 +94,7 @@ impl FrameSealer<'_> {
         }
         let raw = match codec {
             STORED => c.rest().to_vec(),
-            ZSTD => zstd::bulk::decompress(c.rest(), raw_length)
-                .map_err(|_| DecodeError::Compression)?,
+            ZSTD => decompress(c.rest(), raw_length)?,
             PADDING if raw_length == 0 && c.rest().iter().all(|&b| b == 0) => {
                 return Ok(Frame::default());
             }

@@ -94,6 +94,11 @@ pub fn restore(id: SessionId, number: u32) -> String {
     format!("restores/{id}-{number:08x}")
 }
 
+/// `verify/<id>`.
+pub fn verify(id: SessionId) -> String {
+    format!("verify/{id}")
+}
+
 /// `packs/<class>/<xx>/<sid>-<seq>`; xx spreads the keys and is a checksum of the name.
 pub fn pack(name: &PackName) -> String {
     let class = match name.class {
@@ -195,7 +200,11 @@ pub fn parse(key: &str) -> Option<Object> {
                 None => (rest, false),
             };
             let (session, number) = match stem.split_once('.') {
-                Some((session, number)) => (session.parse().ok()?, hex_number(number, 8)? as u32),
+                // Number 0 is the form without a number: a second spelling would be another object.
+                Some((session, number)) => match hex_number(number, 8)? as u32 {
+                    0 => return None,
+                    number => (session.parse().ok()?, number),
+                },
                 None => (stem.parse().ok()?, 0),
             };
             Some(if undone {
@@ -288,6 +297,7 @@ mod tests {
             ),
             (pack(&name), Object::Pack(name)),
             (restore(sid, 0), Object::Restore(sid, 0)),
+            (verify(sid), Object::Verify(sid)),
         ];
         for (key, object) in cases {
             assert_eq!(parse(&key), Some(object), "{key}");

@@ -2,8 +2,8 @@
 //!
 //! This crate turns values into the bytes that `SPEC.md` beside it defines, and back. It does no I/O, knows no
 //! clock and draws no random numbers: salts, nonces and times are arguments. Every decoder is total: any input gives
-//! a value or a [`DecodeError`], never a panic, and allocates at most a small multiple of its input (decompression
-//! excepted, which is bounded by the limits in [`limits`]).
+//! a value or a [`DecodeError`], never a panic, and allocates at most a small multiple of its input beside a constant of a
+//! few MiB (decompression excepted, which is bounded by the limits in [`limits`]).
 //!
 //! One module per object or structure of the repository:
 //!
@@ -17,6 +17,7 @@
 //! | [`frame`], [`pack`], [`segment`] | chunks compressed together, packs of frames, index segments |
 //! | [`tree`], [`objects`] | the ordered Merkle map, and the keys of the `objects` dataset |
 
+mod compression;
 pub mod config;
 pub mod cursor;
 pub mod documents;

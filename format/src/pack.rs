@@ -7,6 +7,7 @@
 
 use crate::cursor::Cursor;
 use crate::envelope::Kind;
+use crate::frame::PADDING_OVERHEAD;
 use crate::id::PackClass;
 use crate::keys::{Binding, Key};
 use crate::limits::{
@@ -164,12 +165,25 @@ pub fn decode_trailer(
         let stored = table.u32("a frame length")?;
         let data_key = table.u16("a data key number")?;
         let chunks = usize::from(table.u16("a chunk count")?);
-        if stored as usize > FRAME_STORED_MAX || chunks > FRAME_CHUNKS_MAX {
+        if stored as usize > FRAME_STORED_MAX {
             return Err(DecodeError::Limit {
-                what: "frame",
+                what: "frame length",
                 found: stored.into(),
                 limit: FRAME_STORED_MAX as u64,
             });
+        }
+        if chunks > FRAME_CHUNKS_MAX {
+            return Err(DecodeError::Limit {
+                what: "chunks in a frame",
+                found: chunks as u64,
+                limit: FRAME_CHUNKS_MAX as u64,
+            });
+        }
+        if (stored as usize) < PADDING_OVERHEAD {
+            return Err(DecodeError::Invalid("a frame is shorter than any frame is"));
+        }
+        if name.class == PackClass::Meta && data_key != 0 {
+            return Err(DecodeError::Invalid("a tree frame names a data key"));
         }
         let ids = c
             .take(16 * chunks, "the chunk ids")?
@@ -201,9 +215,17 @@ pub fn name_in_header(bytes: &[u8]) -> Result<PackName, DecodeError> {
     if c.take(8, "the magic")? != MAGIC {
         return Err(DecodeError::Magic("a pack"));
     }
-    c.u16("the version")?;
+    let version = c.u16("the version")?;
+    if version != FORMAT_VERSION {
+        return Err(DecodeError::Unknown {
+            what: "pack version",
+            found: version.into(),
+        });
+    }
     let class = PackClass::from_byte(c.u8("the class")?)?;
-    c.u8("a reserved field")?;
+    if c.u8("a reserved field")? != 0 {
+        return Err(DecodeError::Invalid("a reserved field is not zero"));
+    }
     let sequence = c.u32("the sequence")?;
     Ok(PackName {
         session: SessionId(c.array("the session")?),

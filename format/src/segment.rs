@@ -12,7 +12,9 @@ use crate::cursor::Cursor;
 use crate::envelope::Kind;
 use crate::id::PackClass;
 use crate::keys::{Binding, Key};
-use crate::limits::{FORMAT_VERSION, PACK_FRAMES_MAX};
+use crate::limits::{
+    FORMAT_VERSION, FRAME_CHUNKS_MAX, FRAME_STORED_MAX, PACK_FRAMES_MAX, PACK_MAX, SEGMENT_MAX,
+};
 use crate::padme::padded;
 use crate::seal::{Cipher, OVERHEAD, SALT, open, seal};
 use crate::{ChunkId, DecodeError, PackName, RepositoryId, SessionId};
@@ -132,6 +134,13 @@ impl SegmentSealer<'_> {
 
     /// Opens and checks a segment.
     pub fn decode(&self, bytes: &[u8]) -> Result<Segment, DecodeError> {
+        if bytes.len() as u64 > SEGMENT_MAX {
+            return Err(DecodeError::Limit {
+                what: "segment size",
+                found: bytes.len() as u64,
+                limit: SEGMENT_MAX,
+            });
+        }
         let (header, mut rest) = bytes
             .split_first_chunk::<HEADER>()
             .ok_or(DecodeError::Truncated("the header"))?;
@@ -163,8 +172,8 @@ impl SegmentSealer<'_> {
             rest = tail;
             let plain =
                 self.with_binding(header, number, |b| open(self.cipher, self.key, b, block))?;
-            if plain.len() > BLOCK {
-                return Err(DecodeError::Invalid("a block is longer than 64 KiB"));
+            if plain.is_empty() || plain.len() > BLOCK {
+                return Err(DecodeError::Invalid("a block is empty or over 64 KiB long"));
             }
             stream.extend_from_slice(&plain);
         }
@@ -279,7 +288,30 @@ impl Segment {
 
     /// Every reference inside the segment resolves and its entries ascend, so that look-ups need no checks.
     fn check(&self) -> Result<(), DecodeError> {
+        for frame in &self.frames {
+            if frame.stored as usize > FRAME_STORED_MAX {
+                return Err(DecodeError::Limit {
+                    what: "frame length",
+                    found: frame.stored.into(),
+                    limit: FRAME_STORED_MAX as u64,
+                });
+            }
+            if usize::from(frame.chunks) > FRAME_CHUNKS_MAX {
+                return Err(DecodeError::Limit {
+                    what: "chunks in a frame",
+                    found: frame.chunks.into(),
+                    limit: FRAME_CHUNKS_MAX as u64,
+                });
+            }
+        }
         for pack in &self.packs {
+            if pack.size > PACK_MAX {
+                return Err(DecodeError::Limit {
+                    what: "pack size",
+                    found: pack.size,
+                    limit: PACK_MAX,
+                });
+            }
             let end = u64::from(pack.first_frame) + u64::from(pack.frames);
             if end > self.frames.len() as u64 || pack.frames as usize > PACK_FRAMES_MAX {
                 return Err(DecodeError::Invalid(

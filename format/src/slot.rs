@@ -1,7 +1,8 @@
 //! `keys/<slot>`: the key set, wrapped with a raw key or a passphrase.
 //!
 //! `"ARK0" ‖ kind u8 = 1 ‖ method u8 ‖ schema u16 ‖ memory KiB u32 ‖ passes u32 ‖ lanes u32 ‖ zero u32 ‖ KDF salt (32) ‖
-//! sealed`. The 56 clear bytes and the object's key are bound into the seal.
+//! sealed ‖ MAC (32)`. The 56 clear bytes and the object's key are bound into the seal. The MAC is keyed from the index key
+//! and covers everything before it, so that whoever opened the repository by one slot can authenticate all the others.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::seal::{Cipher, SALT, open, seal};
 use crate::{DecodeError, RepositoryId};
 
 const HEADER: usize = 56;
+const MAC: usize = 32;
 
 /// How the wrapping key comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +168,35 @@ pub fn wrap(
         &binding,
         &to_bytes(document)?,
     )?);
+    let mac = mac(&document.keys, object_key, &out);
+    out.extend_from_slice(mac.as_bytes());
     Ok(out)
+}
+
+/// The MAC of a slot object over its key and the bytes before the MAC.
+fn mac(keys: &KeySet, object_key: &str, before: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(&derive(&keys.index, b"ark 0 slot mac", &[]));
+    hasher.update(&(object_key.len() as u32).to_le_bytes());
+    hasher.update(object_key.as_bytes());
+    hasher.update(before);
+    hasher.finalize()
+}
+
+/// Checks every byte of a slot object with the keys of the repository, without the secret that the slot is for.
+pub fn authenticate(
+    keys: &KeySet,
+    object_key: &str,
+    bytes: &[u8],
+) -> Result<SlotHeader, DecodeError> {
+    let header = SlotHeader::decode(bytes)?;
+    let (before, found) = bytes
+        .split_last_chunk::<MAC>()
+        .ok_or(DecodeError::Truncated("the MAC"))?;
+    // blake3::Hash compares in constant time.
+    if before.len() < HEADER || mac(keys, object_key, before) != *found {
+        return Err(DecodeError::Unauthentic);
+    }
+    Ok(header)
 }
 
 /// Unwraps a slot; [`DecodeError::Unauthentic`] means a wrong key or passphrase, or changed bytes.
@@ -177,9 +207,12 @@ pub fn unwrap(
     wrapping: &Key,
     bytes: &[u8],
 ) -> Result<SlotDocument, DecodeError> {
-    let (clear, sealed) = bytes
+    let (clear, rest) = bytes
         .split_first_chunk::<HEADER>()
         .ok_or(DecodeError::Truncated("the header"))?;
+    let (sealed, _) = rest
+        .split_last_chunk::<MAC>()
+        .ok_or(DecodeError::Truncated("the MAC"))?;
     let context = [object_key.as_bytes(), clear.as_slice()];
     let binding = Binding {
         repository,
@@ -187,5 +220,7 @@ pub fn unwrap(
         data_key: 0,
         context: &context,
     };
-    from_bytes(&open(cipher, wrapping, &binding, sealed)?)
+    let document: SlotDocument = from_bytes(&open(cipher, wrapping, &binding, sealed)?)?;
+    authenticate(&document.keys, object_key, bytes)?;
+    Ok(document)
 }

@@ -102,6 +102,20 @@ impl Value {
     }
 
     fn decode(c: &mut Cursor<'_>) -> Result<Value, DecodeError> {
+        let before = c.rest().len();
+        let value = Value::decode_any(c)?;
+        let length = before - c.rest().len();
+        if length > VALUE_MAX {
+            return Err(DecodeError::Limit {
+                what: "value",
+                found: length as u64,
+                limit: VALUE_MAX as u64,
+            });
+        }
+        Ok(value)
+    }
+
+    fn decode_any(c: &mut Cursor<'_>) -> Result<Value, DecodeError> {
         match c.u8("a value's tag")? {
             0 => {
                 let len = c.bounded("inline value", VALUE_MAX)?;
@@ -160,8 +174,16 @@ fn decode_root(c: &mut Cursor<'_>) -> Result<Root, DecodeError> {
     Ok(Root {
         id,
         level,
-        entries: c.varint("an entry count")?,
+        entries: decode_entries(c)?,
     })
+}
+
+/// How many entries a map has: an empty map has no root.
+fn decode_entries(c: &mut Cursor<'_>) -> Result<u64, DecodeError> {
+    match c.varint("an entry count")? {
+        0 => Err(DecodeError::Invalid("a node has no entries below it")),
+        entries => Ok(entries),
+    }
 }
 
 /// A child of an inner node.
@@ -284,8 +306,13 @@ pub fn decode_node(bytes: &[u8]) -> Result<Node, DecodeError> {
         key.extend_from_slice(&last[..shared]);
         key.extend_from_slice(c.take(rest, "a key")?);
         let maximal = shared == last.len() || key.get(shared) != last.get(shared);
-        if (i > 0 && key.as_slice() <= last) || !maximal {
+        if i > 0 && key.as_slice() <= last {
             return Err(DecodeError::Invalid("a node's keys do not ascend"));
+        }
+        if !maximal {
+            return Err(DecodeError::Invalid(
+                "a key repeats bytes that it shares with the one before",
+            ));
         }
         keys.push(key);
     }
@@ -297,15 +324,14 @@ pub fn decode_node(bytes: &[u8]) -> Result<Node, DecodeError> {
         Node::Leaf(entries)
     } else {
         let mut children = Vec::with_capacity(count);
+        let mut sum = 0u64;
         for key in keys {
             let id = ChunkId(c.array("a child id")?);
-            children.push((
-                key,
-                Child {
-                    id,
-                    entries: c.varint("an entry count")?,
-                },
-            ));
+            let entries = decode_entries(&mut c)?;
+            sum = sum.checked_add(entries).ok_or(DecodeError::Invalid(
+                "a node's entry counts exceed 64 bits",
+            ))?;
+            children.push((key, Child { id, entries }));
         }
         Node::Inner { level, children }
     };

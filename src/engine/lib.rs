@@ -1,1 +1,61 @@
-//! (being written)
+//! The ark repository engine: content-addressed, deduplicated, encrypted backups in object storage.
+//!
+//! It knows bytes, chunks, maps and backups, and nothing of Kubernetes. Data flows one way: a [`WriteSession`] turns
+//! bytes into chunks, frames, packs, an index segment and a manifest, in that order; a [`Reader`] goes the other way.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`env`](mod@env) | what the engine takes from its surroundings |
+//! | [`store`] | object storage |
+//! | [`repository`], [`slots`] | creating, opening, unlocking |
+//! | [`view`] | what the repository consists of, as of one epoch |
+//! | [`session`] | pins, heartbeats, fences |
+//! | [`index`] | where chunks are |
+//! | [`write`](mod@write), [`packer`], [`map_write`] | the way in |
+//! | [`read`](mod@read), [`map_read`], [`diff`](mod@diff) | the way out |
+//! | [`forget`], [`records`], [`claims`] | tombstones, records of restores, names |
+//! | [`verify`](mod@verify), [`prune`] | proof, and garbage collection |
+
+pub mod cache;
+pub mod chunker;
+pub mod claims;
+pub mod diff;
+pub mod env;
+pub mod error;
+pub mod forget;
+pub mod index;
+pub mod map_read;
+pub mod map_write;
+pub mod packer;
+pub mod read;
+pub mod records;
+pub mod repository;
+pub mod session;
+pub mod slots;
+pub mod store;
+pub mod view;
+pub mod write;
+
+pub use ark_format::documents::{
+    BackupStatus, ClusterRef, Counts, Manifest, RestoreRecord, WriteStats,
+};
+pub use ark_format::objects;
+pub use ark_format::slot::Role;
+pub use ark_format::tree::{Dataset, Root, Value};
+pub use ark_format::{ChunkId, SessionId};
+pub use diff::{Diff, DiffReader, diff};
+pub use env::Env;
+pub use error::Error;
+pub use map_read::{MapReader, RangeReader};
+pub use map_write::MapWriter;
+pub use read::Reader;
+pub use records::RestoreSummary;
+pub use repository::{InitOptions, Initialised, OpenOptions, Repository, RepositoryInfo};
+pub use slots::{KeySlot, Unlock};
+pub use view::BackupRow;
+pub use write::{
+    BeginBackup, ChunkWriter, Commit, Committed, FrameClass, WriteProgress, WriteSession,
+};
+
+/// The result of the engine's functions.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,67 @@
+//! A local copy of control objects: epoch bodies, manifests, index segments.
+//!
+//! It keeps the objects as they are in the bucket, sealed; they are write-once, so a copy is never stale, and each use
+//! authenticates it again, so a changed copy is only a miss. A cache that cannot be written is no error.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::Result;
+use crate::store::Store;
+
+/// Copies of the control objects of one repository.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// A cache in `folder`, or none.
+    pub fn new(folder: Option<PathBuf>) -> Cache {
+        Cache { folder }
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(key.replace('/', "_")))
+    }
+
+    /// The object, from the cache if it is there with this size.
+    ///
+    /// # Errors
+    /// If it has to be fetched and the store fails.
+    pub async fn get(&self, store: &Store, key: &str, size: Option<u64>) -> Result<Bytes> {
+        if let Some(path) = self.path(key)
+            && let Ok(bytes) = tokio::fs::read(&path).await
+            && size.is_none_or(|size| size == bytes.len() as u64)
+        {
+            return Ok(bytes.into());
+        }
+        let bytes = store.get(key).await?;
+        self.put(key, &bytes).await;
+        Ok(bytes)
+    }
+
+    /// Keeps a copy of an object.
+    pub async fn put(&self, key: &str, bytes: &[u8]) {
+        let Some(path) = self.path(key) else { return };
+        let Some(folder) = path.parent() else { return };
+        // Written aside and renamed: a torn copy would cost a fetch each time.
+        let aside = path.with_extension(format!("tmp{}", std::process::id()));
+        let written = async {
+            tokio::fs::create_dir_all(folder).await?;
+            tokio::fs::write(&aside, bytes).await?;
+            tokio::fs::rename(&aside, &path).await
+        };
+        if let Err(error) = written.await {
+            tracing::debug!(key, %error, "the local cache cannot be written");
+        }
+    }
+
+    /// Drops a copy, after it turned out damaged or deleted.
+    pub async fn remove(&self, key: &str) {
+        if let Some(path) = self.path(key) {
+            let _ = tokio::fs::remove_file(path).await;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Names of backups: unique within a cluster, by create-if-absent.
+//!
+//! A claim is never overwritten. A name is free when the session of its newest claim ended without a commit, or its
+//! backup was forgotten; then the next claim has the next number.
+
+use ark_format::documents::{Claim, ClusterRef};
+use ark_format::envelope::Kind;
+use ark_format::layout::{self, Object};
+
+use crate::repository::{Made, Repository};
+use crate::session::{Session, is_dead};
+use crate::view::View;
+use crate::{Error, Result};
+
+impl Repository {
+    /// Claims `name` for the backup of `session`; returns the bytes written.
+    pub(crate) async fn claim(
+        &self,
+        view: &View,
+        session: &Session,
+        cluster: &ClusterRef,
+        name: &str,
+    ) -> Result<u64> {
+        let hash = self.key_set().claim_hash(&cluster.id, name);
+        loop {
+            let newest = self
+                .store()
+                .list(&format!("{}{hash}", layout::NAMES))
+                .await?
+                .into_iter()
+                .filter_map(|object| match layout::parse(&object.key) {
+                    Some(Object::Claim(_, number)) => Some((number, object.key)),
+                    _ => None,
+                })
+                .max();
+            let number = match newest {
+                None => 0,
+                Some((number, key)) => {
+                    self.check_free(view, &key, name).await?;
+                    number + 1
+                }
+            };
+            let key = layout::claim(&hash, number);
+            let claim = Claim {
+                session: session.id,
+                epoch: session.epoch,
+                name: name.to_owned(),
+                cluster: cluster.id.clone(),
+            };
+            if let Made::New { size } = self.create_document(Kind::Claim, &key, &claim).await? {
+                return Ok(size);
+            }
+        }
+    }
+
+    async fn check_free(&self, view: &View, key: &str, name: &str) -> Result<()> {
+        let claim: Claim = match self.read_document(Kind::Claim, key).await {
+            Ok(claim) => claim,
+            // A claim that nobody can read holds no name: the backup itself does, and it is listed.
+            Err(Error::Damaged { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if let Some(backup) = view.backup(&claim.session) {
+            return match backup.forgotten {
+                Some(_) => Ok(()),
+                None => Err(Error::NameTaken {
+                    name: name.to_owned(),
+                }),
+            };
+        }
+        let open = self.open_sessions(view).await?;
+        let Some(other) = open.iter().find(|s| s.id == claim.session) else {
+            return Ok(());
+        };
+        if !is_dead(other, self.env().host.as_ref(), self.env().clock.now_ms()) {
+            let host = other
+                .pin
+                .as_ref()
+                .map_or_else(String::new, |pin| pin.host.clone());
+            return Err(Error::NameBusy {
+                name: name.to_owned(),
+                host,
+            });
+        }
+        if self.fence(other.epoch, other.id, other.id).await? {
+            Ok(())
+        } else {
+            Err(Error::NameTaken {
+                name: name.to_owned(),
+            })
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Forgetting and undeleting backups: signed tombstones, honoured by prune after a grace.
+//!
+//! A tombstone deletes nothing. An undo counts only if a head read after it was written still lists the backup: else a
+//! prune may have dropped what it needs.
+
+use ark_format::SessionId;
+use ark_format::documents::Tombstone;
+use ark_format::envelope::Kind;
+use ark_format::layout;
+
+use crate::repository::{Made, Repository};
+use crate::{Error, Result};
+
+impl Repository {
+    /// Forgets backups: they leave the lists at once, and their bytes at a prune after the grace.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBackup`], [`Error::Role`], or the store's. Those before the failing one are forgotten.
+    pub async fn forget(&self, ids: &[SessionId]) -> Result<()> {
+        let view = self.view().await?;
+        for id in ids {
+            let row = view.backup(id).ok_or_else(|| Error::NoSuchBackup {
+                name: id.to_string(),
+            })?;
+            if row.forgotten.is_some() {
+                continue;
+            }
+            let number = view.graves.get(id).map_or(0, |grave| grave.count);
+            let key = layout::tombstone(*id, number);
+            self.create_signed(Kind::Tombstone, &key, &self.stone(*id), "delete them")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a forgotten backup back, if no prune has collected it yet.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBackup`] if it is gone, [`Error::Role`], or the store's.
+    pub async fn undelete(&self, id: &SessionId) -> Result<()> {
+        let gone = || Error::NoSuchBackup {
+            name: id.to_string(),
+        };
+        let view = self.view().await?;
+        let row = view.backup(id).ok_or_else(gone)?;
+        if row.forgotten.is_none() {
+            return Ok(());
+        }
+        let number = view
+            .graves
+            .get(id)
+            .map_or(0, |grave| grave.count.saturating_sub(1));
+        let key = layout::undo(*id, number);
+        match self
+            .create_signed(Kind::Undo, &key, &self.stone(*id), "undelete them")
+            .await?
+        {
+            Made::New { .. } | Made::Exists(_) => {}
+        }
+        let after = self.view().await?;
+        if after
+            .backup(id)
+            .is_some_and(|row| row.forgotten.is_none() && !row.lost)
+        {
+            Ok(())
+        } else {
+            Err(gone())
+        }
+    }
+
+    fn stone(&self, session: SessionId) -> Tombstone {
+        Tombstone {
+            session,
+            at: self.env().clock.now_ms(),
+            by: self.env().host.name(),
+        }
+    }
+}

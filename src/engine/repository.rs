@@ -1,0 +1,572 @@
+//! Creating and opening a repository.
+//!
+//! A [`Repository`] is a store, the key set, and the settings; it holds no state that could be stale. What the
+//! repository consists of at a moment is a [`crate::view::View`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ark_format::config::{ChunkSizes, Config, Features, SETTINGS_MAGIC, Settings};
+use ark_format::documents::{DataKey, EpochBody, EpochStub};
+use ark_format::envelope::{Kind, Sealer, to_bytes};
+use ark_format::frame::FrameSealer;
+use ark_format::keys::Key;
+use ark_format::limits::{FORMAT_VERSION, SMALL_OBJECT_MAX};
+use ark_format::seal::Cipher;
+use ark_format::sign::{self, PublicKey};
+use ark_format::slot::{Role, SlotDocument};
+use ark_format::{KeySet, RepositoryId, layout};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cache::Cache;
+use crate::error::DamagedAt;
+use crate::slots::{self, Unlock};
+use crate::store::{Created, Store, StoreError};
+use crate::{Env, Error, Result};
+
+/// Bytes of the reserve object in a `file://` repository.
+const RESERVE_BYTES: usize = 8 << 20;
+
+/// How to make a repository.
+pub struct InitOptions {
+    /// The first key slot.
+    pub unlock: Unlock,
+}
+
+/// A new repository.
+pub struct Initialised {
+    /// It, open.
+    pub repository: Repository,
+    /// The printable recovery key: shown once, kept nowhere.
+    pub recovery_key: String,
+}
+
+/// How to open a repository.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Where control objects are cached.
+    pub cache_dir: Option<PathBuf>,
+    /// Where the newest epoch seen is remembered, to detect a rollback.
+    pub state_dir: Option<PathBuf>,
+    /// The budget of buffers, in bytes.
+    pub memory: u64,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            cache_dir: None,
+            state_dir: None,
+            memory: 64 << 20,
+        }
+    }
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub store: Store,
+    pub env: Env,
+    pub settings: Settings,
+    pub public_key: PublicKey,
+    pub keys: KeySet,
+    pub data_keys: BTreeMap<u16, Key>,
+    pub write_key: u16,
+    pub role: Role,
+    pub slot: String,
+    pub slot_created: i64,
+    pub slot_label: String,
+    pub cache: Cache,
+    pub state_dir: Option<PathBuf>,
+    pub memory: u64,
+}
+
+/// What `ark repo info` shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct RepositoryInfo {
+    /// Where.
+    pub url: String,
+    /// Its id.
+    pub id: RepositoryId,
+    /// Format version (0: draft).
+    pub version: u16,
+    /// The AEAD.
+    pub cipher: Cipher,
+    /// The role of the key in use.
+    pub role: Role,
+    /// The newest epoch.
+    pub epoch: u64,
+    /// Backups, forgotten ones left out.
+    pub backups: usize,
+    /// Forgotten backups that prune has not collected.
+    pub forgotten: usize,
+    /// Sessions open now.
+    pub sessions: usize,
+    /// Packs in the index.
+    pub packs: usize,
+    /// Their bytes.
+    pub pack_bytes: u64,
+    /// Chunks in the index.
+    pub chunks: u64,
+    /// Bytes of index segments.
+    pub index_bytes: u64,
+}
+
+impl Repository {
+    /// Makes a repository in an empty place ([`Store::create_root`] makes a missing local folder) and opens it.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyARepository`], [`Error::Foreign`], or the store's.
+    pub async fn init(store: Store, env: Env, options: InitOptions) -> Result<Initialised> {
+        if store.head(layout::CONFIG).await?.is_some() {
+            return Err(Error::AlreadyARepository {
+                url: store.url().to_owned(),
+            });
+        }
+        if let Some(found) = store.first("").await? {
+            let top = found.key.split('/').next().unwrap_or_default();
+            let velero = [
+                "backups", "restores", "kopia", "restic", "metadata", "plugins",
+            ]
+            .contains(&top);
+            return Err(Error::Foreign {
+                url: store.url().to_owned(),
+                example: found.key,
+                velero,
+            });
+        }
+        store.probe_create().await?;
+
+        let keys = KeySet::from_random(|| env.bytes());
+        let id = RepositoryId(env.bytes());
+        let cipher = preferred_cipher();
+        let Some(seed) = keys.signing else {
+            return Err(Error::Role {
+                what: "make a repository",
+            });
+        };
+        let settings = Settings {
+            magic: SETTINGS_MAGIC.to_owned(),
+            id,
+            version: FORMAT_VERSION,
+            features: Features::default(),
+            cipher,
+            ids: "blake3-128".to_owned(),
+            chunks: ChunkSizes {
+                min: 16 << 10,
+                avg: 64 << 10,
+                max: 256 << 10,
+            },
+            public_key: hex::encode(sign::public_key(&seed).making(layout::CONFIG)?),
+        };
+
+        // ark.json last: until it is there, nobody takes the place for a repository.
+        let now = env.clock.now_ms();
+        let document = SlotDocument {
+            role: Role::Full,
+            created: now,
+            label: "first key".to_owned(),
+            keys: keys.clone(),
+        };
+        slots::create(&store, &env, cipher, id, &options.unlock, &document).await?;
+        let (recovery, recovery_key) = slots::new_recovery_key(&env);
+        let document = SlotDocument {
+            label: "recovery key".to_owned(),
+            ..document
+        };
+        slots::create(&store, &env, cipher, id, &recovery, &document).await?;
+
+        let data_key_name = layout::data_key(1);
+        let data_key = DataKey {
+            number: 1,
+            key: env.bytes(),
+        };
+        let sealer = Sealer {
+            cipher,
+            repository: id,
+            key: &keys.data,
+        };
+        let bytes = sealer
+            .encode(Kind::DataKey, &data_key_name, env.salt(), &data_key)
+            .making(&data_key_name)?;
+        create_new(&store, &data_key_name, bytes).await?;
+
+        let nonce = env.bytes();
+        let sealer = Sealer {
+            cipher,
+            repository: id,
+            key: &keys.index,
+        };
+        let body_key = layout::epoch_body(0, &nonce);
+        let body = sealer
+            .encode(
+                Kind::EpochBody,
+                &body_key,
+                env.salt(),
+                &EpochBody::default(),
+            )
+            .making(&body_key)?;
+        let stub = EpochStub {
+            number: 0,
+            parent_hash: [0; 32],
+            body_key: body_key.clone(),
+            body_hash: *blake3::hash(&body).as_bytes(),
+            body_size: body.len() as u64,
+            nonce,
+            created: now,
+        };
+        create_new(&store, &body_key, body).await?;
+        let stub_key = layout::epoch_stub(0);
+        let signed = sign::sign(
+            &seed,
+            id,
+            Kind::EpochStub,
+            &stub_key,
+            to_bytes(&stub).making(&stub_key)?,
+        )
+        .making(&stub_key)?;
+        let bytes = sealer
+            .encode(Kind::EpochStub, &stub_key, env.salt(), &signed)
+            .making(&stub_key)?;
+        create_new(&store, &stub_key, bytes).await?;
+
+        if store.is_local() {
+            let salt = env.salt();
+            let bytes = sealer
+                .encode(
+                    Kind::Reserve,
+                    layout::RESERVE,
+                    salt,
+                    &ReserveDocument {
+                        filling: noise(&salt),
+                    },
+                )
+                .making(layout::RESERVE)?;
+            create_new(&store, layout::RESERVE, bytes).await?;
+        }
+        let bytes = Config::encode(&settings, &keys.settings_mac_key()).making(layout::CONFIG)?;
+        create_new(&store, layout::CONFIG, bytes).await?;
+        let repository =
+            Repository::open(store, env, &options.unlock, OpenOptions::default()).await?;
+        Ok(Initialised {
+            repository,
+            recovery_key,
+        })
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`], [`Error::TooNew`], [`Error::WrongKey`], [`Error::WrongPassphrase`],
+    /// [`Error::Damaged`], or the store's.
+    pub async fn open(
+        store: Store,
+        env: Env,
+        unlock: &Unlock,
+        options: OpenOptions,
+    ) -> Result<Repository> {
+        let url = store.url().to_owned();
+        let bytes = match store.get_bounded(layout::CONFIG, SMALL_OBJECT_MAX).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound { .. }) => return Err(Error::NotARepository { url }),
+            Err(error) => return Err(error.into()),
+        };
+        let config = match Config::decode(&bytes) {
+            Ok(config) => config,
+            Err(ark_format::DecodeError::Unknown { what, found }) => {
+                return Err(Error::TooNew {
+                    url,
+                    what: format!("{what} {found}"),
+                });
+            }
+            Err(source) => {
+                return Err(Error::Damaged {
+                    object: layout::CONFIG.to_owned(),
+                    source,
+                });
+            }
+        };
+        let unauthenticated = config.unauthenticated().clone();
+        let unlocked = slots::unlock(
+            &store,
+            &env,
+            unauthenticated.cipher,
+            unauthenticated.id,
+            unlock,
+        )
+        .await?;
+        let keys = unlocked.document.keys.clone();
+        let settings = config
+            .authenticate(&keys.settings_mac_key())
+            .at(layout::CONFIG)?;
+        let features = &settings.features;
+        if let Some(unknown) = features
+            .read
+            .iter()
+            .chain(&features.write)
+            .chain(&features.prune)
+            .next()
+        {
+            return Err(Error::TooNew {
+                url,
+                what: format!("the feature {unknown:?}"),
+            });
+        }
+        let public_key = settings.public_key().at(layout::CONFIG)?;
+
+        let mut data_keys = BTreeMap::new();
+        for object in store.list(layout::DATA_KEYS).await? {
+            let Some(layout::Object::DataKey(number)) = layout::parse(&object.key) else {
+                continue;
+            };
+            let bytes = store.get_bounded(&object.key, SMALL_OBJECT_MAX).await?;
+            let sealer = Sealer {
+                cipher: settings.cipher,
+                repository: settings.id,
+                key: &keys.data,
+            };
+            let document: DataKey = sealer
+                .decode(Kind::DataKey, &object.key, &bytes)
+                .at(&object.key)?;
+            data_keys.insert(number, document.key);
+        }
+        let write_key = *data_keys.keys().next_back().ok_or(Error::Missing {
+            object: layout::data_key(1),
+        })?;
+        let cache = Cache::new(
+            options
+                .cache_dir
+                .map(|dir| dir.join(settings.id.to_string())),
+        );
+        Ok(Repository {
+            inner: Arc::new(Inner {
+                public_key,
+                data_keys,
+                write_key,
+                role: unlocked.document.role,
+                slot: unlocked.slot,
+                slot_created: unlocked.document.created,
+                slot_label: unlocked.document.label.clone(),
+                keys,
+                cache,
+                state_dir: options.state_dir,
+                memory: options.memory.max(8 << 20),
+                settings,
+                store,
+                env,
+            }),
+        })
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> RepositoryId {
+        self.inner.settings.id
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Its surroundings.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// The role of the key that opened it.
+    pub fn role(&self) -> Role {
+        self.inner.role
+    }
+
+    pub(crate) fn key_set(&self) -> &KeySet {
+        &self.inner.keys
+    }
+
+    pub(crate) fn cipher(&self) -> Cipher {
+        self.inner.settings.cipher
+    }
+
+    /// Seals and opens control documents.
+    pub(crate) fn sealer(&self) -> Sealer<'_> {
+        Sealer {
+            cipher: self.cipher(),
+            repository: self.id(),
+            key: &self.inner.keys.index,
+        }
+    }
+
+    /// Seals and opens frames: of tree nodes, or of data with a numbered key.
+    pub(crate) fn frame_sealer(
+        &self,
+        class: ark_format::id::PackClass,
+        data_key: u16,
+    ) -> Result<FrameSealer<'_>> {
+        let (kind, key) = match class {
+            ark_format::id::PackClass::Meta => (Kind::TreeFrame, &self.inner.keys.tree),
+            ark_format::id::PackClass::Data => (
+                Kind::DataFrame,
+                self.inner
+                    .data_keys
+                    .get(&data_key)
+                    .ok_or_else(|| Error::Missing {
+                        object: layout::data_key(data_key),
+                    })?,
+            ),
+        };
+        Ok(FrameSealer {
+            cipher: self.cipher(),
+            repository: self.id(),
+            kind,
+            key,
+            data_key,
+        })
+    }
+
+    /// Seals a document and creates its object.
+    pub(crate) async fn create_document<T: Serialize>(
+        &self,
+        kind: Kind,
+        key: &str,
+        document: &T,
+    ) -> Result<Made> {
+        let bytes = self
+            .sealer()
+            .encode(kind, key, self.env().salt(), document)
+            .making(key)?;
+        let size = bytes.len() as u64;
+        Ok(match self.store().create(key, bytes.into()).await? {
+            Created::New => Made::New { size },
+            Created::Exists(bytes) => Made::Exists(bytes),
+        })
+    }
+
+    /// Reads and opens a document that is small and not cached.
+    pub(crate) async fn read_document<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        key: &str,
+    ) -> Result<T> {
+        let bytes = self.store().get_bounded(key, SMALL_OBJECT_MAX).await?;
+        self.sealer().decode(kind, key, &bytes).at(key)
+    }
+
+    /// Signs, seals and creates a document.
+    pub(crate) async fn create_signed<T: Serialize>(
+        &self,
+        kind: Kind,
+        key: &str,
+        document: &T,
+        what: &'static str,
+    ) -> Result<Made> {
+        let seed = self.inner.keys.signing.ok_or(Error::Role { what })?;
+        let payload = to_bytes(document).making(key)?;
+        let signed = sign::sign(&seed, self.id(), kind, key, payload).making(key)?;
+        self.create_document(kind, key, &signed).await
+    }
+
+    /// Opens a signed document from its object's bytes.
+    pub(crate) fn decode_signed<T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        key: &str,
+        bytes: &[u8],
+    ) -> Result<T> {
+        let signed = self.sealer().decode(kind, key, bytes).at(key)?;
+        let payload = sign::verify(&self.inner.public_key, self.id(), kind, key, signed).at(key)?;
+        ark_format::envelope::from_bytes(&payload).at(key)
+    }
+
+    /// What `ark repo info` shows.
+    ///
+    /// # Errors
+    /// If the store fails or control objects are damaged.
+    pub async fn info(&self) -> Result<RepositoryInfo> {
+        let view = self.view().await?;
+        let index = self.load_index(&view).await?;
+        let sessions = self.open_sessions(&view).await?;
+        let packs = index.packs();
+        Ok(RepositoryInfo {
+            url: self.store().url().to_owned(),
+            id: self.id(),
+            version: self.inner.settings.version,
+            cipher: self.cipher(),
+            role: self.role(),
+            epoch: view.number,
+            backups: view
+                .backups
+                .iter()
+                .filter(|b| b.forgotten.is_none())
+                .count(),
+            forgotten: view
+                .backups
+                .iter()
+                .filter(|b| b.forgotten.is_some())
+                .count(),
+            sessions: sessions.len(),
+            packs: packs.len(),
+            pack_bytes: packs.values().map(|p| p.size).sum(),
+            chunks: index.chunks(),
+            index_bytes: view.segments.iter().map(|s| s.size).sum(),
+        })
+    }
+}
+
+/// How a create ended.
+pub(crate) enum Made {
+    /// It is ours.
+    New {
+        /// Bytes of the object.
+        size: u64,
+    },
+    /// Another object was there.
+    Exists(bytes::Bytes),
+}
+
+async fn create_new(store: &Store, key: &str, bytes: Vec<u8>) -> Result<()> {
+    match store.create(key, bytes.into()).await? {
+        Created::New => Ok(()),
+        Created::Exists(_) => Err(Error::Foreign {
+            url: store.url().to_owned(),
+            example: key.to_owned(),
+            velero: false,
+        }),
+    }
+}
+
+/// Incompressible filling, so that a compressing file system reserves the space too.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct ReserveDocument {
+    pub filling: Vec<u8>,
+}
+
+pub(crate) fn noise(salt: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; RESERVE_BYTES];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(salt);
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[cfg(target_arch = "x86_64")]
+fn preferred_cipher() -> Cipher {
+    if std::arch::is_x86_feature_detected!("aes") {
+        Cipher::Aes256Gcm
+    } else {
+        Cipher::ChaCha20Poly1305
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn preferred_cipher() -> Cipher {
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("aes") {
+        return Cipher::Aes256Gcm;
+    }
+    Cipher::ChaCha20Poly1305
+}

@@ -1,0 +1,206 @@
+//! Sessions: how a running process tells a prune what it must not touch.
+//!
+//! A pin names the epoch that its process looked at before it pinned. A prune drops a pack only if every open session
+//! looked at an epoch in which the pack was condemned already, so no open session can rely on it. A session ends by its
+//! commit, or by a fence created under the commit's own key, so that the two exclude each other: a process that was
+//! declared dead cannot commit any more, whatever its clock says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ark_format::documents::{Activity, Fence, Heartbeat, Pin};
+use ark_format::envelope::Kind;
+use ark_format::layout::{self, Object};
+use ark_format::{PackName, SessionId};
+
+use crate::repository::{Made, Repository};
+use crate::view::View;
+use crate::{Error, Result};
+
+/// How often a long session gives a sign of life.
+const HEARTBEAT: Duration = Duration::from_secs(600);
+/// How long after its last sign of life a session counts as dead.
+pub const EXPIRY_MS: i64 = 30 * 60 * 1000;
+
+/// An open session of this process. Dropping it stops its heartbeat but does not end it; [`Session::close`] does.
+pub struct Session {
+    repository: Repository,
+    /// Its id.
+    pub id: SessionId,
+    /// The epoch in its key: a lower bound of what it looked at.
+    pub epoch: u64,
+    /// Bytes of the pin.
+    pub pin_bytes: u64,
+    heartbeat: tokio::task::JoinHandle<()>,
+}
+
+/// Another process's session, as its pin says.
+#[derive(Clone, Debug)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The epoch in its key.
+    pub epoch: u64,
+    /// The last sign of life, by the store's clock, Unix ms.
+    pub last_sign: i64,
+    /// Its pin, if readable.
+    pub pin: Option<Pin>,
+}
+
+impl std::fmt::Display for OpenSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.pin {
+            Some(pin) => write!(f, "{} ({:?} on {})", self.id, pin.activity, pin.host),
+            None => write!(f, "{}", self.id),
+        }
+    }
+}
+
+impl Repository {
+    /// Pins the repository and returns what it consists of.
+    pub(crate) async fn open_session(&self, activity: Activity) -> Result<(Session, View)> {
+        loop {
+            let (stub, _) = self.head_stub().await?;
+            let id = self.env().session_id();
+            let key = layout::session(stub.number, id);
+            let host = &self.env().host;
+            let pin = Pin {
+                activity,
+                started: self.env().clock.now_ms(),
+                host: host.name(),
+                process: host.process(),
+            };
+            let Made::New { size } = self.create_document(Kind::Session, &key, &pin).await? else {
+                continue;
+            };
+            // Looked at after the pin is there: what a prune decided without seeing the pin is visible now.
+            let view = self.view().await?;
+            let session = Session {
+                heartbeat: tokio::spawn(beat(self.clone(), stub.number, id)),
+                repository: self.clone(),
+                id,
+                epoch: stub.number,
+                pin_bytes: size,
+            };
+            if view.body.watermark > session.epoch {
+                session.close().await?;
+                continue;
+            }
+            return Ok((session, view));
+        }
+    }
+
+    /// Ends a session that has not committed; `false` if it had.
+    pub(crate) async fn fence(&self, epoch: u64, id: SessionId, by: SessionId) -> Result<bool> {
+        let key = layout::manifest(epoch, id);
+        let fence = Fence {
+            by,
+            at: self.env().clock.now_ms(),
+        };
+        match self.create_document(Kind::Fence, &key, &fence).await? {
+            Made::New { .. } => Ok(true),
+            Made::Exists(bytes) => Ok(self.decode_commit(&key, id, &bytes)?.is_none()),
+        }
+    }
+
+    /// The sessions that have neither committed nor been fenced.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn open_sessions(&self, view: &View) -> Result<Vec<OpenSession>> {
+        let ended = |id: &SessionId| view.fences.contains_key(id) || view.backup(id).is_some();
+        let mut sessions: BTreeMap<SessionId, OpenSession> = BTreeMap::new();
+        for object in self.store().list(layout::SESSIONS).await? {
+            match layout::parse(&object.key) {
+                Some(Object::Session(epoch, id)) if !ended(&id) => {
+                    let pin = self.read_document(Kind::Session, &object.key).await.ok();
+                    let session = OpenSession {
+                        id,
+                        epoch,
+                        last_sign: object.modified_ms,
+                        pin,
+                    };
+                    sessions.insert(id, session);
+                }
+                Some(Object::Heartbeat(_, id, _)) => {
+                    if let Some(session) = sessions.get_mut(&id) {
+                        session.last_sign = session.last_sign.max(object.modified_ms);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(sessions.into_values().collect())
+    }
+}
+
+async fn beat(repository: Repository, epoch: u64, id: SessionId) {
+    for number in 0.. {
+        tokio::time::sleep(HEARTBEAT).await;
+        let document = Heartbeat {
+            at: repository.env().clock.now_ms(),
+        };
+        let key = layout::heartbeat(epoch, id, number);
+        if let Err(error) = repository
+            .create_document(Kind::Heartbeat, &key, &document)
+            .await
+        {
+            tracing::warn!(%id, %error, "no sign of life could be given; a prune may end this session");
+        }
+    }
+}
+
+impl Session {
+    /// The key of its commit.
+    pub fn commit_key(&self) -> String {
+        layout::manifest(self.epoch, self.id)
+    }
+
+    /// Ends it without a commit, so that a prune need not wait for its expiry.
+    ///
+    /// # Errors
+    /// If the store fails; the session expires by itself then.
+    pub async fn close(&self) -> Result<()> {
+        self.heartbeat.abort();
+        self.repository.fence(self.epoch, self.id, self.id).await?;
+        Ok(())
+    }
+
+    /// Stops the heartbeat of a session that has committed.
+    pub fn committed(&self) {
+        self.heartbeat.abort();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+    }
+}
+
+/// Whether a session's process is gone: by its host's word, or because it gave no sign of life for 30 minutes by the
+/// store's clock. A wrong answer costs the session its work, never data: it is fenced and cannot commit.
+pub fn is_dead(session: &OpenSession, host: &dyn crate::env::Host, store_now: i64) -> bool {
+    let by_host = session
+        .pin
+        .as_ref()
+        .and_then(|pin| host.alive(&pin.process))
+        == Some(false);
+    by_host || store_now - session.last_sign > EXPIRY_MS
+}
+
+/// Whether a pack condemned in `condemned` may be dropped while these sessions are open.
+pub fn may_drop(condemned: u64, open: &[OpenSession]) -> bool {
+    open.iter().all(|s| s.epoch >= condemned)
+}
+
+/// The session that a pack must be kept for, if any.
+pub fn holder<'a>(pack: &PackName, open: &'a [OpenSession]) -> Option<&'a OpenSession> {
+    open.iter().find(|s| s.id == pack.session)
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(_: tokio::task::JoinError) -> Error {
+        Error::Stopped
+    }
+}

@@ -1,0 +1,413 @@
+//! What the repository consists of, as of one epoch.
+//!
+//! The newest epoch's stub is the first key under `epochs/`. A commit counts if its epoch is at or above the head's
+//! watermark, or if the head lists it; everything else under `manifests/` is a fence, or the work of a process that was
+//! declared dead. Index segments count if the head lists them or their session's commit counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ark_format::documents::{self, EpochBody, EpochStub, Fence, Manifest, SegmentRef, Tombstone};
+use ark_format::envelope::{Kind, kind_of};
+use ark_format::layout::{self, Object};
+use ark_format::limits::SMALL_OBJECT_MAX;
+use ark_format::{PackName, SessionId};
+use serde::Serialize;
+
+use crate::error::DamagedAt;
+use crate::repository::Repository;
+use crate::store::StoreError;
+use crate::{Error, Result};
+
+/// A backup in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupRow {
+    /// What its manifest says.
+    #[serde(flatten)]
+    pub row: documents::BackupRow,
+    /// When it was forgotten, Unix ms.
+    pub forgotten: Option<i64>,
+    /// Whether its manifest object is there; if not, the backup is Lost although the head lists it.
+    pub lost: bool,
+}
+
+impl std::ops::Deref for BackupRow {
+    type Target = documents::BackupRow;
+    fn deref(&self) -> &documents::BackupRow {
+        &self.row
+    }
+}
+
+impl BackupRow {
+    /// Bytes that the backup added to the repository, its manifest included.
+    pub fn added_bytes(&self) -> u64 {
+        self.row.stats.added_bytes() + self.row.manifest_size
+    }
+
+    /// The key of its manifest.
+    pub fn manifest_key(&self) -> String {
+        layout::manifest(self.row.epoch, self.row.id)
+    }
+}
+
+/// The newest epoch.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Its stub.
+    pub stub: EpochStub,
+    /// BLAKE3 of the stub object.
+    pub hash: [u8; 32],
+    /// Its body.
+    pub body: EpochBody,
+}
+
+/// A tombstone of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grave {
+    /// How many tombstones it has had: the number of the next one.
+    pub count: u32,
+    /// When it was forgotten, if the newest tombstone was not undone.
+    pub forgotten: Option<i64>,
+}
+
+/// What the repository consists of.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The epoch's number.
+    pub number: u64,
+    /// BLAKE3 of its stub object.
+    pub hash: [u8; 32],
+    /// Its body.
+    pub body: EpochBody,
+    /// Backups in force, newest first.
+    pub backups: Vec<BackupRow>,
+    /// Ended sessions: fenced or closed, by the epoch in their key.
+    pub fences: BTreeMap<SessionId, u64>,
+    /// Tombstones.
+    pub graves: BTreeMap<SessionId, Grave>,
+    /// Index segments in force: the head's and those of commits since.
+    pub segments: Vec<SegmentRef>,
+    /// Packs that must not be reused.
+    pub condemned: BTreeMap<PackName, u64>,
+    /// Control objects that should be there and are damaged or missing.
+    pub problems: Vec<(String, String)>,
+}
+
+impl View {
+    /// A backup by the id of its session.
+    pub fn backup(&self, id: &SessionId) -> Option<&BackupRow> {
+        self.backups.iter().find(|b| b.row.id == *id)
+    }
+}
+
+impl Repository {
+    /// The newest epoch.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Missing`], [`Error::RolledBack`], or the store's.
+    pub async fn head(&self) -> Result<Head> {
+        // A prune deletes the body of the epoch before its own: read the head again then.
+        for _ in 0..8 {
+            let (stub, hash) = self.head_stub().await?;
+            match self
+                .inner
+                .cache
+                .get(self.store(), &stub.body_key, Some(stub.body_size))
+                .await
+            {
+                Ok(bytes) => {
+                    if *blake3::hash(&bytes).as_bytes() != stub.body_hash {
+                        self.inner.cache.remove(&stub.body_key).await;
+                        let source = ark_format::DecodeError::Unauthentic;
+                        return Err(Error::Damaged {
+                            object: stub.body_key,
+                            source,
+                        });
+                    }
+                    let body = self
+                        .sealer()
+                        .decode(Kind::EpochBody, &stub.body_key, &bytes)
+                        .at(&stub.body_key)?;
+                    self.remember(stub.number)?;
+                    return Ok(Head { stub, hash, body });
+                }
+                Err(Error::Store(StoreError::NotFound { key, .. })) => {
+                    let (newer, _) = self.head_stub().await?;
+                    if newer.number == stub.number {
+                        return Err(Error::Missing { object: key });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Missing {
+            object: layout::EPOCHS.to_owned(),
+        })
+    }
+
+    /// The newest stub and its hash.
+    pub(crate) async fn head_stub(&self) -> Result<(EpochStub, [u8; 32])> {
+        let first = self.store().first(layout::EPOCHS).await?;
+        let key = first
+            .ok_or_else(|| Error::Missing {
+                object: layout::EPOCHS.to_owned(),
+            })?
+            .key;
+        let Some(Object::EpochStub(number)) = layout::parse(&key) else {
+            let source = ark_format::DecodeError::Invalid("it is not an epoch's key");
+            return Err(Error::Damaged {
+                object: key,
+                source,
+            });
+        };
+        let bytes = self.store().get_bounded(&key, SMALL_OBJECT_MAX).await?;
+        let stub: EpochStub = self.decode_signed(Kind::EpochStub, &key, &bytes)?;
+        if stub.number != number {
+            return Err(Error::Damaged {
+                object: key,
+                source: ark_format::DecodeError::Unauthentic,
+            });
+        }
+        Ok((stub, *blake3::hash(&bytes).as_bytes()))
+    }
+
+    /// Keeps the newest epoch seen in the state directory; an older head than that is a rollback.
+    fn remember(&self, number: u64) -> Result<()> {
+        let Some(folder) = &self.inner.state_dir else {
+            return Ok(());
+        };
+        let path = folder.join(format!("{}.epoch", self.id()));
+        let seen = std::fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        match seen {
+            Some(seen) if seen > number => {
+                return Err(Error::RolledBack {
+                    found: number,
+                    seen,
+                });
+            }
+            Some(seen) if seen == number => return Ok(()),
+            _ => {}
+        }
+        let kept = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, number.to_string()));
+        if let Err(error) = kept {
+            tracing::debug!(%error, "the state directory cannot be written");
+        }
+        Ok(())
+    }
+
+    /// What the repository consists of now.
+    ///
+    /// # Errors
+    /// If the store fails or the head is damaged. A damaged manifest is a problem of the view, not an error.
+    pub async fn view(&self) -> Result<View> {
+        let head = self.head().await?;
+        self.view_at(head).await
+    }
+
+    pub(crate) async fn view_at(&self, head: Head) -> Result<View> {
+        let Head { stub, hash, body } = head;
+        let mut problems = Vec::new();
+        let mut fences = BTreeMap::new();
+        let mut rows: BTreeMap<SessionId, BackupRow> = body
+            .manifests
+            .iter()
+            .map(|row| {
+                (
+                    row.id,
+                    BackupRow {
+                        row: row.clone(),
+                        forgotten: None,
+                        lost: true,
+                    },
+                )
+            })
+            .collect();
+        for object in self.store().list(layout::MANIFESTS).await? {
+            let Some(Object::Manifest(epoch, id)) = layout::parse(&object.key) else {
+                continue;
+            };
+            if let Some(row) = rows.get_mut(&id) {
+                row.lost = false;
+                if row.row.manifest_size != object.size {
+                    problems.push((
+                        object.key,
+                        format!("its size is {}, not {}", object.size, row.row.manifest_size),
+                    ));
+                }
+                continue;
+            }
+            if epoch < body.watermark {
+                // A fence that prune has not deleted yet, or a commit that came too late: neither counts.
+                fences.insert(id, epoch);
+                continue;
+            }
+            match self.read_commit(epoch, id).await {
+                Ok(Some(manifest)) => {
+                    let mut row = manifest.row;
+                    row.manifest_size = object.size;
+                    rows.insert(
+                        id,
+                        BackupRow {
+                            row,
+                            forgotten: None,
+                            lost: false,
+                        },
+                    );
+                }
+                Ok(None) => {
+                    fences.insert(id, epoch);
+                }
+                Err(Error::Damaged { object, source }) => {
+                    problems.push((object, source.to_string()))
+                }
+                Err(Error::Store(StoreError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let graves = self.graves(&mut problems).await?;
+        for (id, grave) in &graves {
+            if let Some(row) = rows.get_mut(id) {
+                row.forgotten = grave.forgotten;
+            }
+        }
+        let mut segments: BTreeSet<SegmentRef> = body.segments.iter().cloned().collect();
+        let known: BTreeSet<SessionId> = body.manifests.iter().map(|row| row.id).collect();
+        for row in rows.values() {
+            if !known.contains(&row.row.id) {
+                segments.extend(row.row.segments.iter().cloned());
+            }
+        }
+        let mut backups: Vec<BackupRow> = rows.into_values().collect();
+        backups.sort_by_key(|b| std::cmp::Reverse((b.row.created, b.row.id)));
+        Ok(View {
+            number: stub.number,
+            hash,
+            condemned: body.condemned.iter().map(|c| (c.pack, c.epoch)).collect(),
+            backups,
+            fences,
+            graves,
+            segments: segments.into_iter().collect(),
+            problems,
+            body,
+        })
+    }
+
+    /// The commit of a session; `None` if it is a fence.
+    pub(crate) async fn read_commit(&self, epoch: u64, id: SessionId) -> Result<Option<Manifest>> {
+        let key = layout::manifest(epoch, id);
+        let bytes = self.inner.cache.get(self.store(), &key, None).await?;
+        let result = self.decode_commit(&key, id, &bytes);
+        if result.is_err() {
+            self.inner.cache.remove(&key).await;
+        }
+        result
+    }
+
+    pub(crate) fn decode_commit(
+        &self,
+        key: &str,
+        id: SessionId,
+        bytes: &[u8],
+    ) -> Result<Option<Manifest>> {
+        if kind_of(bytes).at(key)? == Kind::Fence.byte() {
+            let _: Fence = self.sealer().decode(Kind::Fence, key, bytes).at(key)?;
+            return Ok(None);
+        }
+        let manifest: Manifest = self.sealer().decode(Kind::Manifest, key, bytes).at(key)?;
+        if manifest.row.id != id {
+            return Err(Error::Damaged {
+                object: key.to_owned(),
+                source: ark_format::DecodeError::Unauthentic,
+            });
+        }
+        Ok(Some(manifest))
+    }
+
+    async fn graves(
+        &self,
+        problems: &mut Vec<(String, String)>,
+    ) -> Result<BTreeMap<SessionId, Grave>> {
+        let mut newest: BTreeMap<SessionId, (u32, bool)> = BTreeMap::new();
+        for object in self.store().list(layout::FORGOTTEN).await? {
+            let (id, number, undone) = match layout::parse(&object.key) {
+                Some(Object::Tombstone(id, number)) => (id, number, false),
+                Some(Object::Undo(id, number)) => (id, number, true),
+                _ => continue,
+            };
+            let entry = newest.entry(id).or_insert((number, undone));
+            if number > entry.0 {
+                *entry = (number, undone);
+            } else if number == entry.0 {
+                entry.1 |= undone;
+            }
+        }
+        let mut graves = BTreeMap::new();
+        for (id, (number, undone)) in newest {
+            let mut grave = Grave {
+                count: number + 1,
+                forgotten: None,
+            };
+            if !undone {
+                let key = layout::tombstone(id, number);
+                let bytes = match self.inner.cache.get(self.store(), &key, None).await {
+                    Ok(bytes) => bytes,
+                    Err(Error::Store(StoreError::NotFound { .. })) => continue,
+                    Err(error) => return Err(error),
+                };
+                match self.decode_signed::<Tombstone>(Kind::Tombstone, &key, &bytes) {
+                    Ok(stone) if stone.session == id => grave.forgotten = Some(stone.at),
+                    Ok(_) => problems.push((key, "it is another backup's".to_owned())),
+                    Err(Error::Damaged { object, source }) => {
+                        self.inner.cache.remove(&object).await;
+                        problems.push((object, source.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            graves.insert(id, grave);
+        }
+        Ok(graves)
+    }
+
+    /// Every backup in force, newest first, forgotten ones included.
+    ///
+    /// # Errors
+    /// As [`Repository::view`].
+    pub async fn backups(&self) -> Result<Vec<BackupRow>> {
+        Ok(self.view().await?.backups)
+    }
+
+    /// The whole manifest of a backup.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBackup`], [`Error::Damaged`], or the store's.
+    pub async fn manifest(&self, id: &SessionId) -> Result<Manifest> {
+        let view = self.view().await?;
+        let row = view.backup(id).ok_or_else(|| Error::NoSuchBackup {
+            name: id.to_string(),
+        })?;
+        self.manifest_of(row).await
+    }
+
+    /// The whole manifest of a listed backup.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub async fn manifest_of(&self, row: &BackupRow) -> Result<Manifest> {
+        match self.read_commit(row.row.epoch, row.row.id).await {
+            Ok(Some(mut manifest)) => {
+                manifest.row.manifest_size = row.row.manifest_size;
+                Ok(manifest)
+            }
+            Ok(None) => Err(Error::NoSuchBackup {
+                name: row.row.name.clone(),
+            }),
+            Err(Error::Store(StoreError::NotFound { .. })) => Err(Error::Missing {
+                object: row.manifest_key(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
