@@ -182,8 +182,10 @@ pub fn decode_trailer(
         if (stored as usize) < PADDING_OVERHEAD {
             return Err(DecodeError::Invalid("a frame is shorter than any frame is"));
         }
-        if name.class == PackClass::Meta && data_key != 0 {
-            return Err(DecodeError::Invalid("a tree frame names a data key"));
+        if (name.class == PackClass::Data) != (data_key != 0) {
+            return Err(DecodeError::Invalid(
+                "a data frame names no data key, or a tree frame does",
+            ));
         }
         let ids = c
             .take(16 * chunks, "the chunk ids")?
