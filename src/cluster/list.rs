@@ -51,6 +51,7 @@ pub struct Lister {
     limit: u32,
     next: Next,
     pending: Option<JoinHandle<Result<Page>>>,
+    prefetching: bool,
     last: Option<String>,
     skipping: bool,
     ordered: bool,
@@ -93,11 +94,23 @@ impl Lister {
             limit: most,
             next: Next::Start,
             pending: None,
+            prefetching: true,
             last: None,
             skipping: false,
             ordered: true,
             expiries: 0,
         }
+    }
+
+    /// The same, for who wants the first page only: the next one is fetched when it is asked for.
+    pub fn without_prefetch(
+        cluster: &Cluster,
+        resource: &Resource,
+        options: &ListOptions,
+    ) -> Lister {
+        let mut lister = Lister::new(cluster, resource, options);
+        lister.prefetching = false;
+        lister
     }
 
     /// The next page, or nothing after the last one.
@@ -177,7 +190,8 @@ impl Lister {
     }
 
     fn prefetch(&mut self) {
-        if let Next::Token(_) = self.next
+        if self.prefetching
+            && let Next::Token(_) = self.next
             && let Some(url) = self.url()
         {
             self.pending = Some(tokio::spawn(read_page(self.cluster.clone(), url)));
