@@ -1,1 +1,38 @@
-//! (being written)
+//! Real counterparts for ark's tests, demo and figures: a Kubernetes control plane and MinIO on loopback, a data set to
+//! fill a cluster with, and the floors that ark's own times are compared with.
+//!
+//! Nothing here is a mock. Every server is the one that users run, started on free ports of 127.0.0.1 in a folder of its own, so
+//! that any number of them can run at once, and ended by the handle that started it and by nothing else. The programs come from
+//! `tests/cluster/build.sh`.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let cluster = ark_testkit::ControlPlane::start().await?;
+//! let api = ark_testkit::Api::connect(&cluster.kubeconfig()).await?;
+//! let data = ark_testkit::Dataset::new(&ark_testkit::DatasetSpec { objects: 500, ..Default::default() });
+//! let loaded = ark_testkit::load(&api, &data).await?;
+//! assert_eq!(loaded.created, 500);
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+mod binaries;
+mod churn;
+mod control_plane;
+pub mod dataset;
+mod floor;
+mod load;
+mod minio;
+mod ports;
+mod process;
+
+pub use api::{Api, ApiError, Listed, Resource};
+pub use binaries::folder as binaries_folder;
+pub use churn::{Churn, ChurnReport, churn};
+pub use control_plane::{ControlPlane, Options};
+pub use dataset::{Dataset, DatasetSpec};
+pub use floor::{FloorReport, PostReport, dump, floor, post_floor};
+pub use load::{LoadReport, load, unload};
+pub use minio::{Minio, MinioOptions};
+pub use process::stop_folder;

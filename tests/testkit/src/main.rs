@@ -1,0 +1,284 @@
+//! The test kit on the command line: servers to try things against, a data set to fill a cluster with, and the floors.
+//! stdout is data, stderr is talk.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use ark_testkit::{Api, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, Options};
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a Kubernetes control plane in DIR; DIR/kubeconfig is written
+    Up {
+        /// An empty folder, or one that does not exist
+        dir: PathBuf,
+        /// Return when it is ready, and leave it running
+        #[arg(long)]
+        background: bool,
+        /// No controller-manager: nothing moves by itself
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Start MinIO in DIR and print the environment that reaches it
+    Minio {
+        /// An empty folder, or one that does not exist
+        dir: PathBuf,
+        /// Return when it is ready, and leave it running
+        #[arg(long)]
+        background: bool,
+        /// Serve HTTPS; DIR/certs/ca.crt is the authority
+        #[arg(long)]
+        tls: bool,
+        /// Buckets to create
+        #[arg(long = "bucket")]
+        buckets: Vec<String>,
+    },
+    /// End what runs in DIR, and remove DIR
+    Down {
+        /// The folder that `up` or `minio` was given
+        dir: PathBuf,
+    },
+    /// Fill a cluster with a data set
+    Load {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// How many objects
+        #[arg(long, default_value_t = 1000)]
+        objects: usize,
+        /// Which data set
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Start of every name
+        #[arg(long, default_value = "ark-demo")]
+        prefix: String,
+    },
+    /// Remove a data set from a cluster
+    Unload {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Start of every name
+        #[arg(long, default_value = "ark-demo")]
+        prefix: String,
+        /// Seconds to wait for the namespaces to go
+        #[arg(long, default_value_t = 300)]
+        within: u64,
+    },
+    /// Change or delete a share of a data set, picked at random
+    Churn {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Share of all objects
+        #[arg(long, default_value_t = 1.0)]
+        percent: f64,
+        /// Which of them
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Edit them
+        #[arg(long, required_unless_present = "delete", conflicts_with = "delete")]
+        change: bool,
+        /// Delete them
+        #[arg(long)]
+        delete: bool,
+        /// Start of every name
+        #[arg(long, default_value = "ark-demo")]
+        prefix: String,
+        /// Write the changed objects to this file, one to a line
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Read everything with plain paged LISTs and say what that took
+    Floor {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Resources (plural.group) to leave out
+        #[arg(long)]
+        exclude: Vec<String>,
+    },
+    /// Write every object to a file, one to a line
+    Dump {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// The file
+        #[arg(long)]
+        out: PathBuf,
+        /// Resources (plural.group) to leave out
+        #[arg(long)]
+        exclude: Vec<String>,
+    },
+    /// Create the objects of a dump with plain POSTs and say what that took
+    PostFloor {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// A file that `dump` wrote
+        #[arg(long)]
+        from: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Cluster {
+    /// How to reach the cluster
+    #[arg(long, env = "KUBECONFIG")]
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    async fn api(&self) -> anyhow::Result<Api> {
+        Api::connect(&self.kubeconfig).await
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Up {
+            dir,
+            background,
+            quiet,
+        } => up(&dir, background, quiet).await,
+        Command::Minio {
+            dir,
+            background,
+            tls,
+            buckets,
+        } => minio(&dir, background, tls, &buckets).await,
+        Command::Down { dir } => ark_testkit::stop_folder(&dir),
+        Command::Load {
+            cluster,
+            objects,
+            seed,
+            prefix,
+        } => {
+            let data = Dataset::new(&DatasetSpec {
+                objects,
+                seed,
+                prefix,
+            });
+            print(&ark_testkit::load(&cluster.api().await?, &data).await?)
+        }
+        Command::Unload {
+            cluster,
+            prefix,
+            within,
+        } => {
+            let deleted =
+                ark_testkit::unload(&cluster.api().await?, &prefix, Duration::from_secs(within))
+                    .await?;
+            print(&serde_json::json!({"deleted": deleted}))
+        }
+        Command::Churn {
+            cluster,
+            percent,
+            seed,
+            change: _,
+            delete,
+            prefix,
+            out,
+        } => {
+            let report = ark_testkit::churn(
+                &cluster.api().await?,
+                &Churn {
+                    prefix,
+                    percent,
+                    seed,
+                    delete,
+                },
+            )
+            .await?;
+            if let Some(out) = out {
+                let text: String = report
+                    .changed
+                    .iter()
+                    .map(|object| format!("{object}\n"))
+                    .collect();
+                std::fs::write(&out, text).with_context(|| format!("writing {}", out.display()))?;
+            }
+            print(&report)
+        }
+        Command::Floor { cluster, exclude } => {
+            print(&ark_testkit::floor(&cluster.api().await?, &exclude).await?)
+        }
+        Command::Dump {
+            cluster,
+            out,
+            exclude,
+        } => {
+            let file = std::fs::File::create(&out)
+                .with_context(|| format!("creating {}", out.display()))?;
+            let objects =
+                ark_testkit::dump(&cluster.api().await?, &exclude, &mut BufWriter::new(file))
+                    .await?;
+            print(&serde_json::json!({"objects": objects}))
+        }
+        Command::PostFloor { cluster, from } => {
+            let dump = std::fs::read_to_string(&from)
+                .with_context(|| format!("reading {}", from.display()))?;
+            print(&ark_testkit::post_floor(&cluster.api().await?, &dump).await?)
+        }
+    }
+}
+
+async fn up(dir: &Path, background: bool, quiet: bool) -> anyhow::Result<()> {
+    let plane = ControlPlane::start_in(
+        dir,
+        Options {
+            controllers: !quiet,
+        },
+        background,
+    )
+    .await?;
+    println!("{}", plane.kubeconfig().display());
+    if background {
+        plane.detach();
+        return Ok(());
+    }
+    eprintln!("running; Ctrl-C ends it");
+    asked_to_end().await?;
+    plane.stop();
+    ark_testkit::stop_folder(dir)
+}
+
+async fn minio(dir: &Path, background: bool, tls: bool, buckets: &[String]) -> anyhow::Result<()> {
+    let minio = Minio::start_in(dir, MinioOptions { tls }, background).await?;
+    for bucket in buckets {
+        minio.create_bucket(bucket)?;
+    }
+    for (name, value) in minio.environment() {
+        println!("export {name}={value}");
+    }
+    if background {
+        minio.detach();
+        return Ok(());
+    }
+    eprintln!("running; Ctrl-C ends it");
+    asked_to_end().await?;
+    drop(minio);
+    ark_testkit::stop_folder(dir)
+}
+
+async fn asked_to_end() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .context("listening for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("listening for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn print(report: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!(
+        "{}",
+        serde_json::to_string(report).context("writing a report")?
+    );
+    Ok(())
+}

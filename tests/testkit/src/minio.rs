@@ -1,0 +1,258 @@
+//! A throwaway MinIO: an S3 store on loopback with credentials of its own, on request over TLS with an authority of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::control_plane::openssl;
+use crate::process::{self, Server};
+use crate::{binaries, ports};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How to start MinIO.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MinioOptions {
+    /// Serve HTTPS with a certificate of an authority made for this server: [`Minio::ca_file`].
+    pub tls: bool,
+}
+
+/// A running MinIO. Dropping it ends the process and removes its folder.
+#[derive(Debug)]
+pub struct Minio {
+    server: Server,
+    folder: PathBuf,
+    port: u16,
+    tls: bool,
+    access_key: String,
+    secret_key: String,
+    _temporary: Option<TempDir>,
+}
+
+impl Minio {
+    /// Starts MinIO without TLS in a temporary folder and waits until it answers.
+    pub async fn start() -> anyhow::Result<Minio> {
+        Minio::start_with(MinioOptions::default()).await
+    }
+
+    /// Starts MinIO in a temporary folder.
+    pub async fn start_with(options: MinioOptions) -> anyhow::Result<Minio> {
+        let temporary = tempfile::Builder::new()
+            .prefix("ark-minio-")
+            .tempdir()
+            .context("making a temporary folder")?;
+        let mut minio = Minio::start_in(temporary.path(), options, false).await?;
+        minio._temporary = Some(temporary);
+        Ok(minio)
+    }
+
+    /// Starts MinIO in `folder`, which stays when the value is dropped.
+    pub async fn start_in(
+        folder: &Path,
+        options: MinioOptions,
+        detached: bool,
+    ) -> anyhow::Result<Minio> {
+        let folder = process::claim(folder)?;
+        let certificates = folder.join("certs");
+        for sub in ["data", "certs"] {
+            fs::create_dir_all(folder.join(sub)).context("making MinIO's folders")?;
+        }
+        if options.tls {
+            write_certificate(&certificates)?;
+        }
+        let (port, access_key, secret_key) = (ports::free()?, random_hex(10)?, random_hex(20)?);
+        let mut command = Command::new(binaries::path("minio")?);
+        command
+            .args([
+                "server",
+                "data",
+                "--quiet",
+                "--certs-dir",
+                "certs",
+                "--address",
+                &format!("127.0.0.1:{port}"),
+            ])
+            .args([
+                "--console-address",
+                &format!("127.0.0.1:{}", ports::free()?),
+            ])
+            .env("MINIO_ROOT_USER", &access_key)
+            .env("MINIO_ROOT_PASSWORD", &secret_key)
+            .env("MINIO_BROWSER", "off")
+            .env("MINIO_UPDATE", "off")
+            .env("HOME", &folder);
+        let server = Server::start(&folder, "minio", command, detached)?;
+        let mut minio = Minio {
+            server,
+            folder,
+            port,
+            tls: options.tls,
+            access_key,
+            secret_key,
+            _temporary: None,
+        };
+        minio.wait_ready().await?;
+        Ok(minio)
+    }
+
+    async fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.answers().await {
+            self.server.check()?;
+            if Instant::now() > deadline {
+                bail!(
+                    "MinIO is not ready after {READY_WITHIN:?}:\n{}",
+                    self.server.log_tail()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Over TLS a completed connection must do: the handshake itself is the caller's to test.
+    async fn answers(&self) -> bool {
+        let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await else {
+            return false;
+        };
+        if self.tls {
+            return true;
+        }
+        let request = "GET /minio/health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n";
+        let mut answer = Vec::new();
+        let exchange = async {
+            stream.write_all(request.as_bytes()).await?;
+            stream.read_to_end(&mut answer).await
+        };
+        matches!(
+            tokio::time::timeout(Duration::from_secs(2), exchange).await,
+            Ok(Ok(_))
+        ) && answer.starts_with(b"HTTP/1.0 200")
+    }
+
+    /// The URL of the server, without a bucket.
+    pub fn endpoint(&self) -> String {
+        format!(
+            "{}://127.0.0.1:{}",
+            if self.tls { "https" } else { "http" },
+            self.port
+        )
+    }
+
+    /// The access key of the root user.
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    /// The secret key of the root user.
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// The environment that S3 clients read: endpoint, keys, region.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+
+    /// The authority that signed the server's certificate, if it serves TLS.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.tls.then(|| self.folder.join("certs/ca.crt"))
+    }
+
+    /// The folder with the data, certificates and log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Creates a bucket. MinIO on one drive takes every folder of its data for a bucket.
+    pub fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(self.folder.join("data").join(name))
+            .with_context(|| format!("creating bucket {name}"))
+    }
+
+    /// Leaves the process running, for [`crate::stop_folder`] to end.
+    pub fn detach(self) {
+        self.server.detach();
+    }
+}
+
+fn random_hex(bytes: usize) -> anyhow::Result<String> {
+    use std::io::Read;
+    let mut buffer = vec![0; bytes];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut buffer))
+        .context("reading /dev/urandom")?;
+    Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An authority and a certificate for 127.0.0.1 that it signed, under the names that MinIO looks for.
+fn write_certificate(folder: &Path) -> anyhow::Result<()> {
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ];
+    let mut authority = vec![
+        "req",
+        "-x509",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=ark-testkit authority",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+    ];
+    authority.extend(key);
+    openssl(folder, &authority)?;
+    fs::write(
+        folder.join("extensions"),
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n",
+    )
+    .context("writing certificate extensions")?;
+    let mut request = vec![
+        "req",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-keyout",
+        "private.key",
+        "-out",
+        "request.csr",
+    ];
+    request.extend(key);
+    openssl(folder, &request)?;
+    openssl(
+        folder,
+        &[
+            "x509",
+            "-req",
+            "-in",
+            "request.csr",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+        ]
+        .into_iter()
+        .chain(["-extfile", "extensions", "-out", "public.crt"])
+        .collect::<Vec<_>>(),
+    )?;
+    // MinIO reads every *.crt and *.key pair by name; only the authority's certificate is of use to clients.
+    fs::remove_file(folder.join("ca.key")).context("removing the authority's key")
+}

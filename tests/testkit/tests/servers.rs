@@ -1,0 +1,136 @@
+//! The kit against the real servers it starts.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::process::Command;
+
+use ark_testkit::{
+    Api, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, churn, dump, floor, load,
+    post_floor,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_set_loads_changes_and_moves_to_another_cluster() {
+    let (cluster, other) = tokio::join!(ControlPlane::start_quiet(), ControlPlane::start_quiet());
+    let (cluster, other) = (cluster.unwrap(), other.unwrap());
+    let api = Api::connect(&cluster.kubeconfig()).await.unwrap();
+    let data = Dataset::new(&DatasetSpec {
+        objects: 600,
+        ..DatasetSpec::default()
+    });
+    let report = load(&api, &data).await.unwrap();
+    assert_eq!((report.created, report.existed), (600, 0));
+    let again = load(&api, &data).await.unwrap();
+    assert_eq!((again.created, again.existed), (0, 600));
+
+    let read = floor(&api, &[]).await.unwrap();
+    assert!(read.objects > 600, "{read:?}");
+    let edit = Churn {
+        prefix: data.prefix().to_owned(),
+        percent: 1.0,
+        seed: 1,
+        delete: false,
+    };
+    let changed = churn(&api, &edit).await.unwrap();
+    assert_eq!(
+        (changed.objects, changed.touched, changed.changed.len()),
+        (600, 6, 6)
+    );
+    let deleted = churn(
+        &api,
+        &Churn {
+            delete: true,
+            ..edit
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!((deleted.objects, deleted.touched), (600, 6));
+    assert_eq!(floor(&api, &[]).await.unwrap().objects, read.objects - 6);
+
+    let mut lines = Vec::new();
+    assert_eq!(dump(&api, &[], &mut lines).await.unwrap(), read.objects - 6);
+    let posted = post_floor(
+        &Api::connect(&other.kubeconfig()).await.unwrap(),
+        &String::from_utf8(lines).unwrap(),
+    )
+    .await
+    .unwrap();
+    assert!(posted.created >= 594 && posted.refused == 0, "{posted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_see_what_they_may_and_nothing_is_left_behind() {
+    let mut cluster = ControlPlane::start().await.unwrap();
+    let folder = cluster.folder().to_owned();
+    let limited = Api::connect(&cluster.limited_kubeconfig().await.unwrap())
+        .await
+        .unwrap();
+    limited.get("/api/v1/configmaps").await.unwrap();
+    limited.get("/apis/apps/v1/deployments").await.unwrap();
+    assert_eq!(
+        limited.get("/api/v1/secrets").await.unwrap_err().code(),
+        Some(403)
+    );
+    let expired = Api::connect(&cluster.expired_kubeconfig().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        expired.get("/api/v1/configmaps").await.unwrap_err().code(),
+        Some(401)
+    );
+    let unreachable = Api::connect(&cluster.unreachable_kubeconfig().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(unreachable.get("/version").await.unwrap_err().code(), None);
+
+    let pid = std::fs::read_to_string(folder.join("kube-controller-manager.pid")).unwrap();
+    cluster.stop_controllers();
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    cluster.start_controllers().unwrap();
+    cluster.stop();
+    assert!(!folder.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_keeps_what_it_is_given() {
+    let sum = "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9";
+    let sum = format!("x-amz-content-sha256: {sum}");
+    for tls in [false, true] {
+        let minio = Minio::start_with(MinioOptions { tls }).await.unwrap();
+        minio.create_bucket("backups").unwrap();
+        let url = format!("{}/backups/object", minio.endpoint());
+        let curl = |arguments: &[&str]| {
+            let mut command = Command::new("curl");
+            command.args([
+                "-sS",
+                "-w",
+                "%{http_code}",
+                "--aws-sigv4",
+                "aws:amz:us-east-1:s3",
+            ]);
+            command.args([
+                "--user",
+                &format!("{}:{}", minio.access_key(), minio.secret_key()),
+            ]);
+            if let Some(authority) = minio.ca_file() {
+                command.arg("--cacert").arg(authority);
+            }
+            let output = command.args(arguments).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let put = [
+            "-X",
+            "PUT",
+            "--data-binary",
+            "bytes",
+            "-H",
+            "Content-Type: text/plain",
+            "-H",
+            &sum,
+        ];
+        let once = ["-H", "If-None-Match: *", &url];
+        assert_eq!(curl(&[&put[..], &once[..]].concat()), "200");
+        assert!(curl(&[&put[..], &once[..]].concat()).ends_with("412"));
+        assert_eq!(curl(&[&url]), "bytes200");
+    }
+}
