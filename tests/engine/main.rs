@@ -1,1 +1,5 @@
 //! Engine tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod store;
+mod roundtrip;
