@@ -19,9 +19,9 @@ pub const BACKUP_NAME: &str = "ark.heptio.com/backup-name";
 pub const RESTORE_NAME: &str = "ark.heptio.com/restore-name";
 
 /// The value of a label or annotation under our prefix, or else under Velero's.
-pub fn lookup<'a, K, V>(pairs: impl IntoIterator<Item = (K, V)>, suffix: &str) -> Option<V>
+pub fn lookup<K, V>(pairs: impl IntoIterator<Item = (K, V)>, suffix: &str) -> Option<V>
 where
-    K: AsRef<str> + 'a,
+    K: AsRef<str>,
 {
     let mut theirs = None;
     for (key, value) in pairs {

@@ -17,6 +17,8 @@ mod read;
 mod related;
 pub mod report;
 pub mod request;
+#[cfg(test)]
+mod tests;
 
 pub use count::{Count, count};
 pub use error::{Error, Result};

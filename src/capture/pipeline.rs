@@ -110,10 +110,10 @@ type Attempt = Option<(Option<Root>, Vec<ResourceReport>)>;
 
 /// Every entry goes into the map as soon as it may.
 async fn stream(context: &Arc<Context>, known: &mut Known, log: &mut Log) -> Result<Attempt> {
-    let (mut tasks, queues) = start(context);
+    let (mut tasks, mut queues) = start(context);
     let mut map = context.session.map(Dataset::Objects);
     let mut reports = Vec::new();
-    for (listing, mut queue) in queues {
+    while let Some((listing, mut queue)) = queues.pop_front() {
         let name = &listing.resource.name;
         let mut entry = Pending::new(
             &listing.resource,
@@ -129,13 +129,14 @@ async fn stream(context: &Arc<Context>, known: &mut Known, log: &mut Log) -> Res
                             format!("{name} is not listed in order; starting again to sort it"),
                         );
                         known.unordered.insert(name.clone());
-                        tasks.shutdown().await;
+                        drop((queue, queues));
+                        tasks.give_up(map).await?;
                         return Ok(None);
                     }
                 }
                 Some(Message::End(end)) => break end,
                 // The task is gone: it says why, or another one that failed first does.
-                None => return Err(failure(&mut tasks).await),
+                None => return Err(tasks.failure().await),
             }
         };
         let (captured, reason) = end.captured();
@@ -147,7 +148,8 @@ async fn stream(context: &Arc<Context>, known: &mut Known, log: &mut Log) -> Res
                 Level::Info,
                 format!("{name} could not be read to its end; starting again to record that"),
             );
-            tasks.shutdown().await;
+            drop((queue, queues));
+            tasks.give_up(map).await?;
             return Ok(None);
         }
         let (captured, reason) = match entry.broken.take() {
@@ -165,7 +167,7 @@ async fn stream(context: &Arc<Context>, known: &mut Known, log: &mut Log) -> Res
             reports.push(report);
         }
     }
-    finished(&mut tasks).await?;
+    tasks.finished().await?;
     Ok(Some((map.finish().await?, reports)))
 }
 
@@ -180,7 +182,7 @@ async fn collect(context: &Arc<Context>, log: &mut Log) -> Result<Attempt> {
             match queue.recv().await {
                 Some(Message::Batch(batch)) => spill.take(&batch),
                 Some(Message::End(end)) => break end,
-                None => return Err(failure(&mut tasks).await),
+                None => return Err(tasks.failure().await),
             }
         };
         references.merge(std::mem::take(&mut end.references));
@@ -189,7 +191,7 @@ async fn collect(context: &Arc<Context>, log: &mut Log) -> Result<Attempt> {
             reports.insert(listing.resource.name.clone(), report);
         }
     }
-    finished(&mut tasks).await?;
+    tasks.finished().await?;
     let mut writer = context.session.chunks(FrameClass::Objects);
     let found = gather(context, references, &mut writer).await?;
     writer.finish().await?;
@@ -279,22 +281,27 @@ fn add_found(
     }
 }
 
-type Queues = Vec<(Listing, Receiver<Message>)>;
+type Queues = VecDeque<(Listing, Receiver<Message>)>;
+
+/// The tasks that list, and what they have not taken up yet.
+struct Tasks {
+    running: JoinSet<Result<()>>,
+    waiting: Arc<Mutex<VecDeque<(Listing, Sender<Message>)>>>,
+}
 
 /// Starts the tasks that list. Each takes up the next listing, in key order, when it is done with one.
-fn start(context: &Arc<Context>) -> (JoinSet<Result<()>>, Queues) {
-    let mut waiting: VecDeque<(Listing, Sender<Message>)> = VecDeque::new();
-    let mut queues = Vec::new();
+fn start(context: &Arc<Context>) -> (Tasks, Queues) {
+    let (mut waiting, mut queues) = (VecDeque::new(), VecDeque::new());
     for listing in &context.plan.listings {
         let (sender, receiver) = channel(QUEUE_BATCHES);
         waiting.push_back((listing.clone(), sender));
-        queues.push((listing.clone(), receiver));
+        queues.push_back((listing.clone(), receiver));
     }
     let waiting = Arc::new(Mutex::new(waiting));
-    let mut tasks = JoinSet::new();
+    let mut running = JoinSet::new();
     for _ in 0..AT_ONCE.min(queues.len()) {
         let (context, waiting) = (Arc::clone(context), Arc::clone(&waiting));
-        tasks.spawn(async move {
+        running.spawn(async move {
             // One neighbourhood for all that this task reads: frames are filled across resources.
             let mut shared = context.session.chunks(FrameClass::Objects);
             loop {
@@ -306,26 +313,33 @@ fn start(context: &Arc<Context>) -> (JoinSet<Result<()>>, Queues) {
             Ok(())
         });
     }
-    (tasks, queues)
+    (Tasks { running, waiting }, queues)
 }
 
-async fn finished(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
-    while let Some(outcome) = tasks.join_next().await {
-        outcome.map_err(|_| Error::Task)??;
+impl Tasks {
+    async fn finished(&mut self) -> Result<()> {
+        while let Some(outcome) = self.running.join_next().await {
+            outcome.map_err(|_| Error::Task)??;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Why a queue ended without an end.
-async fn failure(tasks: &mut JoinSet<Result<()>>) -> Error {
-    while let Some(outcome) = tasks.join_next().await {
-        match outcome {
-            Ok(Err(error)) => return error,
-            Err(_) => return Error::Task,
-            Ok(Ok(())) => {}
+    /// Why a queue ended without an end.
+    async fn failure(&mut self) -> Error {
+        match self.finished().await {
+            Err(error) => error,
+            Ok(()) => Error::Task,
         }
     }
-    Error::Task
+
+    /// Ends an attempt. The queues are closed already, so every task ends after what it has in hand. Neither a task nor the
+    /// map is just dropped: chunks that they promised must be stored, because the next attempt refers to them.
+    async fn give_up(&mut self, map: MapWriter) -> Result<()> {
+        self.waiting.lock().map_err(|_| Error::Task)?.clear();
+        self.finished().await?;
+        map.finish().await?;
+        Ok(())
+    }
 }
 
 /// The entries of one resource on their way into the map.

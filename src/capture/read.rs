@@ -187,7 +187,11 @@ pub async fn read(
         };
         let mut lister = Lister::new(&context.cluster, resource, &options);
         match pages(context, resource, &mut lister, &mut sink, &mut end).await? {
-            Pages::Unwanted => return Ok(()),
+            // The capture is being given up. What was put must still be stored: others may refer to it.
+            Pages::Unwanted => {
+                sink.finish().await?;
+                return Ok(());
+            }
             Pages::Read => {}
             Pages::Failed(error) if error.is_not_found() && end.objects == 0 => end.gone = true,
             Pages::Failed(error) => end.failures.push(describe(&error)),
@@ -198,8 +202,9 @@ pub async fn read(
             ));
         }
     }
-    if sink.send().await? {
-        sink.finish().await?;
+    let wanted = sink.send().await?;
+    sink.finish().await?;
+    if wanted {
         // Nobody waits for the end when the capture is being given up.
         let _ = queue.send(Message::End(Box::new(end))).await;
     }

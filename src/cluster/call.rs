@@ -267,10 +267,22 @@ impl Cluster {
     }
 
     fn transport(&self, source: kube::Error) -> Error {
-        let (server, source) = (self.server().to_owned(), Box::new(source));
-        match *source {
-            kube::Error::Auth(_) => Error::Credentials { server, source },
-            _ => Error::Unreachable { server, source },
+        let server = self.server().to_owned();
+        match source {
+            kube::Error::Auth(_) => Error::Credentials {
+                server,
+                source: Box::new(source),
+            },
+            // What is inside says it all; the wrapper would only say it twice.
+            kube::Error::Service(source) => Error::Unreachable { server, source },
+            kube::Error::HyperError(source) => Error::Unreachable {
+                server,
+                source: Box::new(source),
+            },
+            source => Error::Unreachable {
+                server,
+                source: Box::new(source),
+            },
         }
     }
 }

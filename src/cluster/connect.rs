@@ -40,7 +40,11 @@ struct Inner {
 impl Cluster {
     /// Connects, and finds out which cluster it is.
     pub async fn connect(options: &ClusterOptions) -> Result<Cluster> {
-        let (mut config, name) = configuration(options).await?;
+        let (config, name) = configuration(options).await?;
+        Cluster::over(config, name).await
+    }
+
+    pub(super) async fn over(mut config: Config, name: String) -> Result<Cluster> {
         config.connect_timeout = Some(Duration::from_secs(10));
         config.read_timeout = Some(Duration::from_secs(60));
         config.write_timeout = Some(Duration::from_secs(60));

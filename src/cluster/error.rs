@@ -56,7 +56,7 @@ pub enum Error {
         server: String,
         /// Why.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The apiserver refused.
     #[error(transparent)]

@@ -385,6 +385,7 @@ impl Page {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::cluster::fake;
 
     const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"abc=","remainingItemCount":12},"items":[{"metadata":{"name":"a","namespace":"n"},"spec":{"x":[1,2]}}, {"metadata":{"name":"ü","namespace":"n"}}]}
 "#;
@@ -443,5 +444,69 @@ mod tests {
                 .unwrap()
                 .is_err()
         );
+    }
+
+    async fn keys(cluster: &Cluster) -> (Vec<String>, u32) {
+        let discovery = crate::cluster::discovery::sample();
+        let pods = discovery.find("", "pods").unwrap();
+        let mut lister = Lister::new(cluster, pods, &ListOptions::default());
+        let mut keys = Vec::new();
+        while let Some(page) = lister.next().await.unwrap() {
+            keys.extend(page.items().map(|item| item.unwrap().key()));
+        }
+        (keys, lister.expiries())
+    }
+
+    #[tokio::test]
+    async fn an_expired_list_goes_on_with_the_token_it_is_given() {
+        let cluster = fake::cluster(|path| match path {
+            "/api/v1/pods?limit=500" => fake::page(&[("n", "a"), ("n", "b")], Some("old")),
+            "/api/v1/pods?limit=500&continue=old" => fake::refuse(410, "Expired", Some("new")),
+            "/api/v1/pods?limit=500&continue=new" => fake::page(&[("n", "c")], None),
+            other => fake::refuse(404, other, None),
+        });
+        let (keys, expiries) = keys(&cluster.await).await;
+        assert_eq!((keys.join(" ").as_str(), expiries), ("n/a n/b n/c", 1));
+    }
+
+    #[tokio::test]
+    async fn an_expired_list_without_a_token_starts_again_behind_the_last_key() {
+        let starts = std::sync::atomic::AtomicU32::new(0);
+        let cluster = fake::cluster(move |path| match path {
+            // The second time an object is gone, and a new one stands before the last key: neither brings doubles.
+            "/api/v1/pods?limit=500" => {
+                match starts.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                    0 => fake::page(&[("n", "a"), ("n", "b")], Some("one")),
+                    _ => fake::page(&[("n", "a2"), ("n", "b")], Some("two")),
+                }
+            }
+            "/api/v1/pods?limit=500&continue=one" => fake::refuse(410, "Expired", None),
+            "/api/v1/pods?limit=500&continue=two" => fake::page(&[("n", "b2"), ("o", "c")], None),
+            other => fake::refuse(404, other, None),
+        });
+        let (keys, expiries) = keys(&cluster.await).await;
+        assert_eq!((keys.join(" ").as_str(), expiries), ("n/a n/b n/b2 o/c", 1));
+    }
+
+    #[tokio::test]
+    async fn a_list_that_keeps_expiring_is_given_up() {
+        let cluster = fake::cluster(|path| match path {
+            "/api/v1/pods?limit=500" => fake::page(&[("n", "a")], Some("one")),
+            _ => fake::refuse(410, "Expired", Some("one")),
+        });
+        let discovery = crate::cluster::discovery::sample();
+        let mut lister = Lister::new(
+            &cluster.await,
+            discovery.find("", "pods").unwrap(),
+            &ListOptions::default(),
+        );
+        assert_eq!(lister.next().await.unwrap().unwrap().len(), 1);
+        assert!(matches!(
+            lister.next().await,
+            Err(Error::Expired {
+                times: MAX_EXPIRIES,
+                ..
+            })
+        ));
     }
 }

@@ -8,6 +8,8 @@ mod call;
 mod connect;
 pub mod discovery;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod glob;
 pub mod kinds;
 pub mod list;
