@@ -1,2 +1,7 @@
 //! The `ark` binary: parse, run, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ark::cli::run(std::env::args_os()).into()
+}

@@ -24,7 +24,9 @@ use backup::{
 use global::GlobalArgs;
 use maintenance::{ForgetArgs, PruneArgs, VerifyArgs};
 use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
-use restore::{RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs};
+use restore::{
+    RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs, RestoreLogsArgs,
+};
 
 /// Back up and restore Kubernetes clusters
 ///
@@ -155,7 +157,7 @@ pub enum LogsCommand {
     Backup(LogsArgs),
     /// Print the log of a restore
     #[command(alias = "restores")]
-    Restore(LogsArgs),
+    Restore(RestoreLogsArgs),
 }
 
 /// Verbs that only backups have.
@@ -210,7 +212,7 @@ pub enum Verb {
     RestoreCreate(RestoreCreateArgs),
     RestoreGet(RestoreGetArgs),
     RestoreDescribe(RestoreDescribeArgs),
-    RestoreLogs(LogsArgs),
+    RestoreLogs(RestoreLogsArgs),
     Forget(ForgetArgs),
     Verify(VerifyArgs),
     Prune(PruneArgs),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 
 /// An environment variable and its line of documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,39 +51,64 @@ variables! {
     HOME "HOME" "the user's home";
 }
 
-/// What object stores read by themselves, named in the help text only.
-const STORES: &str =
-    "AWS_*, GOOGLE_*, AZURE_*\n      credentials of the object store, as its own tools read them";
+/// Prefixes of the variables that go to the object store: credentials and settings, as its own tools read them.
+pub const STORES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// A copy of the environment.
-#[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, OsString>);
+#[derive(Clone, Default)]
+pub struct Environment {
+    own: BTreeMap<String, OsString>,
+    stores: BTreeMap<String, String>,
+}
+
+/// The values may be secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.own.keys())
+            .entries(self.stores.keys())
+            .finish()
+    }
+}
 
 impl Environment {
-    /// The variables of [`ALL`] that this process was started with.
+    /// The variables of [`ALL`] that this process was started with, and those of the object stores.
     pub fn of_process() -> Environment {
-        Environment(
-            ALL.iter()
+        Environment {
+            own: ALL
+                .iter()
                 .filter_map(|variable| {
                     Some((variable.name.to_owned(), std::env::var_os(variable.name)?))
                 })
                 .collect(),
-        )
+            stores: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .filter(|(name, _)| STORES.iter().any(|prefix| name.starts_with(prefix)))
+                .collect(),
+        }
     }
 
     /// An environment of exactly these variables.
     pub fn of(variables: &[(Variable, &str)]) -> Environment {
-        Environment(
-            variables
+        Environment {
+            own: variables
                 .iter()
                 .map(|(variable, value)| (variable.name.to_owned(), OsString::from(value)))
                 .collect(),
-        )
+            stores: BTreeMap::new(),
+        }
+    }
+
+    /// The variables of the object stores.
+    pub fn stores(&self) -> &BTreeMap<String, String> {
+        &self.stores
     }
 
     /// The value, if the variable is set and not empty.
     pub fn os(&self, variable: Variable) -> Option<OsString> {
-        self.0
+        self.own
             .get(variable.name)
             .filter(|value| !value.is_empty())
             .cloned()
@@ -102,8 +128,11 @@ pub fn help() -> String {
     for variable in ALL {
         text.push_str(&format!("  {}\n      {}\n", variable.name, variable.help));
     }
-    text.push_str("  ");
-    text.push_str(STORES);
+    let stores: Vec<String> = STORES.iter().map(|prefix| format!("{prefix}*")).collect();
+    text.push_str(&format!(
+        "  {}\n      credentials of the object store, as its own tools read them",
+        stores.join(", ")
+    ));
     text
 }
 

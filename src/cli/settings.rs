@@ -4,8 +4,11 @@
 //! variables are asked in the order of [`env::ALL`]; if none is set either, a terminal is asked. Nothing is opened or
 //! read here: a setting that makes no sense is refused before anything happens.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
+use ark_engine::store::StoreOptions;
 use secrecy::SecretString;
 
 use super::args::global::{GlobalArgs, Output, StoreArgs};
@@ -19,7 +22,7 @@ pub const DEFAULT_MEMORY: u64 = 128 << 20;
 pub const LEAST_MEMORY: u64 = 16 << 20;
 
 /// Ark's namespace when nothing is said.
-pub const DEFAULT_NAMESPACE: &str = "heptio-ark";
+pub use crate::api::DEFAULT_NAMESPACE;
 
 /// Why the settings make no sense.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,7 @@ pub enum UnlockSource {
 }
 
 /// How the object store is reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct StoreSettings {
     /// URL of an S3-compatible server.
     pub s3_endpoint: Option<String>,
@@ -103,6 +106,43 @@ pub struct StoreSettings {
     pub limit_upload: Option<u64>,
     /// Bytes a second down.
     pub limit_download: Option<u64>,
+    /// Credentials and settings under the stores' own variables.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The values of `env` are secret.
+impl fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSettings")
+            .field("s3_endpoint", &self.s3_endpoint)
+            .field("s3_region", &self.s3_region)
+            .field("s3_path_style", &self.s3_path_style)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoreSettings {
+    /// As the engine takes them. An endpoint written with `http://` is meant so: what goes over the wire is encrypted
+    /// by ark, and signed by the S3 protocol.
+    pub fn options(&self) -> StoreOptions {
+        StoreOptions {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            path_style: self.s3_path_style,
+            ca_file: self.ca_file.clone(),
+            proxy: self.proxy.clone(),
+            storage_class: self.storage_class.clone(),
+            sse_kms_key: self.sse_kms_key.clone(),
+            allow_http: self
+                .s3_endpoint
+                .as_ref()
+                .is_some_and(|endpoint| endpoint.starts_with("http://")),
+            limit_upload: self.limit_upload,
+            limit_download: self.limit_download,
+            env: self.env.clone(),
+        }
+    }
 }
 
 /// Which cluster.
@@ -256,6 +296,7 @@ fn store(args: StoreArgs, env: &Environment) -> Result<StoreSettings, SettingsEr
         sse_kms_key: text(args.sse_kms_key, env, env::SSE_KMS_KEY)?,
         limit_upload: None,
         limit_download: None,
+        env: env.stores().clone(),
     })
 }
 

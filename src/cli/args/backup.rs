@@ -87,10 +87,10 @@ pub struct BackupDescribeArgs {
     pub cluster: ClusterArgs,
 }
 
-/// `ark backup logs`, `ark restore logs`
+/// `ark backup logs`
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// Name or id
+    /// The backup (name or id)
     pub name: String,
     /// Which cluster's.
     #[command(flatten)]

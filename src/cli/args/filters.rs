@@ -28,15 +28,3 @@ pub struct FilterArgs {
     #[arg(long, value_name = "SELECTORS", conflicts_with = "selector")]
     pub or_selector: Vec<String>,
 }
-
-impl FilterArgs {
-    /// The alternatives of `--or-selector`, which may be repeated and may hold several joined by ` or `.
-    pub fn or_selectors(&self) -> Vec<String> {
-        self.or_selector
-            .iter()
-            .flat_map(|text| text.split(" or "))
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
-            .collect()
-    }
-}

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::backup::{ClusterArgs, LogsArgs};
+use super::backup::ClusterArgs;
 use super::filters::FilterArgs;
 use super::values::{Labels, Mappings};
 
@@ -16,7 +16,7 @@ pub enum RestoreCommand {
     /// Show a restore
     Describe(RestoreDescribeArgs),
     /// Print the log of a restore
-    Logs(LogsArgs),
+    Logs(RestoreLogsArgs),
 }
 
 /// `ark restore create`
@@ -81,4 +81,11 @@ pub struct RestoreDescribeArgs {
     /// With every object that was not simply created
     #[arg(long)]
     pub details: bool,
+}
+
+/// `ark restore logs`
+#[derive(Debug, Args)]
+pub struct RestoreLogsArgs {
+    /// The restore (name or id)
+    pub name: String,
 }

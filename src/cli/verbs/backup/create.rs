@@ -1,0 +1,319 @@
+//! `ark backup create`
+//!
+//! Until the commit begins, Ctrl-C drops the capture and aborts the session, so that the next prune reclaims what was
+//! written. The commit itself is not interrupted by a first Ctrl-C: it is the moment in which the backup comes into
+//! being, and stopping half-way would leave the user not knowing whether it did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ark_engine::{BackupStatus, BeginBackup, ClusterRef, Commit, Committed, Counts, WriteSession};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::names::check_name;
+use crate::api::{self, Backup, BackupPhase, Time};
+use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan};
+use crate::cli::args::backup::BackupCreateArgs;
+use crate::cli::catalog::backup_name;
+use crate::cli::context::Context;
+use crate::cli::error::{Doing, Error, Result};
+use crate::cli::exit::Exit;
+use crate::cli::printer::Table;
+use crate::cli::progress::{Progress, Talk};
+use crate::cli::size::{grouped, human_size};
+use crate::cli::spec;
+use crate::cluster::Cluster;
+
+pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
+    check_name("backup", &args.name)?;
+    let spec = spec::backup(&args.filters, args.ttl)?;
+    let mut backup = Backup::new(&context.settings.kube.namespace, &args.name, spec);
+    backup.metadata.labels = spec::labels(args.labels.clone());
+    if args.dry_run {
+        return dry_run(&backup, context).await;
+    }
+    let interrupt = context.interrupt.clone();
+    let (cluster, repository, plan) = interrupt
+        .unless(async {
+            // The repository first: its passphrase may be asked for.
+            let repository = context.open().await?;
+            let cluster = context.connect().await?;
+            let plan = prepare(&cluster, &backup).await?;
+            Ok::<_, Error>((cluster, repository, plan))
+        })
+        .await??;
+    let started = context.now();
+    let session = interrupt
+        .unless(repository.begin_backup(BeginBackup {
+            name: args.name.clone(),
+            cluster: ClusterRef {
+                id: cluster.id().to_owned(),
+                name: cluster.name().to_owned(),
+            },
+        }))
+        .await?
+        .doing(format!("cannot begin the backup {}", args.name))?;
+    let watch = Arc::new(Watch::new(&context.talk, &args.name));
+    let plan = Arc::new(plan);
+    let captured = interrupt
+        .unless(capture::capture(
+            &cluster,
+            &plan,
+            &session,
+            Arc::clone(&watch) as Arc<dyn Monitor>,
+        ))
+        .await;
+    let outcome = match captured {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => return Err(abort(&session, context, error.into()).await),
+        Err(interrupted) => return Err(abort(&session, context, interrupted.into()).await),
+    };
+    watch.committing();
+    let report = outcome.report;
+    finish_document(&mut backup, &report, started, context.now());
+    let document = match serde_json::to_vec(&backup) {
+        Ok(document) => document,
+        Err(source) => {
+            let of = format!("the backup {}", args.name);
+            return Err(abort(&session, context, Error::Document { of, source }).await);
+        }
+    };
+    let commit = Commit {
+        document,
+        datasets: outcome
+            .root
+            .map(|root| ("objects".to_owned(), root))
+            .into_iter()
+            .collect(),
+        counts: Counts {
+            items: report.objects,
+            bytes: report.bytes,
+            failed: report.failed,
+        },
+        status: engine_status(report.phase()),
+        expires: expiration(&backup, started).map(Timestamp::as_second),
+        log: report.log_text().into_bytes(),
+    };
+    let doing = format!("cannot commit the backup {}", args.name);
+    let committed = match session.commit(commit).await.doing(doing) {
+        Ok(committed) => committed,
+        Err(error) => return Err(abort(&session, context, error).await),
+    };
+    drop(watch);
+    let seconds = context.now().duration_since(started).as_secs_f64();
+    let value = result(
+        &backup,
+        &report,
+        &committed,
+        &repository.store().counters(),
+        seconds,
+    );
+    context.printer.one(&value, &backup_name(&args.name), || {
+        text(&args.name, &report, &committed, seconds)
+    })?;
+    Ok(match report.phase() {
+        BackupPhase::Completed => Exit::Ok,
+        BackupPhase::PartiallyFailed => Exit::PartiallyFailed,
+        _ => Exit::Failure,
+    })
+}
+
+async fn prepare(cluster: &Cluster, backup: &Backup) -> Result<Plan> {
+    Ok(capture::prepare(cluster, &backup.spec).await?)
+}
+
+async fn abort(session: &WriteSession, context: &Context, error: Error) -> Error {
+    if let Err(problem) = session.abort().await {
+        // The session expires by itself; the first error is the one to tell.
+        context.talk.note(&format!(
+            "the session could not be closed ({problem}); it expires in 30 minutes"
+        ));
+    }
+    error
+}
+
+async fn dry_run(backup: &Backup, context: &mut Context) -> Result<Exit> {
+    let interrupt = context.interrupt.clone();
+    let (plan, counts) = interrupt
+        .unless(async {
+            let cluster = context.connect().await?;
+            let plan = prepare(&cluster, backup).await?;
+            let counts = capture::count(&cluster, &plan).await?;
+            Ok::<_, Error>((plan, counts))
+        })
+        .await??;
+    for warning in &plan.warnings {
+        context.talk.note(warning);
+    }
+    let name = backup.metadata.name.clone().unwrap_or_default();
+    let value = json!({ "backup": backup, "plan": plan, "counts": counts });
+    context.printer.one(&value, &backup_name(&name), || {
+        let mut table = Table::new(&["RESOURCE", "VERSION", "OBJECTS"]);
+        for count in &counts {
+            let objects = match (&count.objects, &count.error) {
+                (Some(objects), _) => grouped(*objects),
+                (None, Some(error)) => format!("cannot be counted: {error}"),
+                (None, None) => "unknown".to_owned(),
+            };
+            table.row(vec![count.resource.clone(), count.version.clone(), objects]);
+        }
+        let total: u64 = counts.iter().filter_map(|count| count.objects).sum();
+        format!(
+            "{plan}\n{}\n{} objects; nothing was written\n",
+            table.render(false),
+            grouped(total)
+        )
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn expiration(backup: &Backup, started: Timestamp) -> Option<Timestamp> {
+    let ttl = backup.spec.ttl?;
+    started.checked_add(ttl.0).ok()
+}
+
+fn finish_document(
+    backup: &mut Backup,
+    report: &CaptureReport,
+    started: Timestamp,
+    finished: Timestamp,
+) {
+    backup.metadata.creation_timestamp = Some(Time(started));
+    backup.status = Some(api::BackupStatus {
+        phase: report.phase(),
+        start_timestamp: Some(Time(started)),
+        completion_timestamp: Some(Time(finished)),
+        expiration: expiration(backup, started).map(Time),
+        progress: Some(api::BackupProgress {
+            total_items: report.objects,
+            items_backed_up: report.objects,
+        }),
+        warnings: report.warnings().count() as u64,
+        errors: report.errors().count() as u64,
+        failure_reason: match report.phase() {
+            BackupPhase::Failed => report.errors().next().map(str::to_owned),
+            _ => None,
+        },
+        ..api::BackupStatus::default()
+    });
+}
+
+fn engine_status(phase: BackupPhase) -> BackupStatus {
+    match phase {
+        BackupPhase::Completed => BackupStatus::Completed,
+        BackupPhase::PartiallyFailed => BackupStatus::PartiallyFailed,
+        _ => BackupStatus::Failed,
+    }
+}
+
+/// The Backup, and what making it took.
+fn result(
+    backup: &Backup,
+    report: &CaptureReport,
+    committed: &Committed,
+    store: &ark_engine::store::RequestCounts,
+    seconds: f64,
+) -> Value {
+    let mut value = json!(backup);
+    if let Value::Object(map) = &mut value {
+        map.insert(
+            "repository".to_owned(),
+            json!({
+                "id": committed.id.to_string(),
+                "items": report.objects,
+                "failed": report.failed,
+                "logicalBytes": report.bytes,
+                "addedBytes": added(committed),
+                "manifestBytes": committed.manifest_bytes,
+                "stats": committed.stats,
+            }),
+        );
+        map.insert(
+            "run".to_owned(),
+            json!({
+                "seconds": seconds,
+                "apiRequests": report.requests,
+                "storeRequests": {
+                    "get": store.get,
+                    "head": store.head,
+                    "put": store.put,
+                    "list": store.list,
+                    "delete": store.delete,
+                    "bytesRead": store.bytes_read,
+                    "bytesWritten": store.bytes_written,
+                },
+            }),
+        );
+    }
+    value
+}
+
+fn added(committed: &Committed) -> u64 {
+    committed.stats.added_bytes() + committed.manifest_bytes
+}
+
+fn text(name: &str, report: &CaptureReport, committed: &Committed, seconds: f64) -> String {
+    let missing = match report.failed {
+        0 => String::new(),
+        1 => ", 1 resource not completely captured".to_owned(),
+        n => format!(", {n} resources not completely captured"),
+    };
+    format!(
+        "{} {}: {} items, {}{missing}; added {} in {seconds:.1}s\n",
+        backup_name(name),
+        report.phase(),
+        grouped(report.objects),
+        human_size(report.bytes),
+        human_size(added(committed)),
+    )
+}
+
+/// Shows a capture on stderr.
+struct Watch {
+    talk: Talk,
+    progress: Progress,
+    name: String,
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Watch {
+    fn new(talk: &Talk, name: &str) -> Watch {
+        Watch {
+            talk: talk.clone(),
+            progress: talk.progress(format!("{name}: reading the cluster")),
+            name: name.to_owned(),
+            objects: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn committing(&self) {
+        self.progress
+            .set(format!("{}: writing the rest", self.name));
+    }
+}
+
+impl Monitor for Watch {
+    fn objects(&self, resource: &str, objects: u64, bytes: u64) {
+        let objects = self.objects.fetch_add(objects, Ordering::Relaxed) + objects;
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if self.talk.draws() {
+            self.progress.set(format!(
+                "{}: {} objects, {}, now {resource}",
+                self.name,
+                grouped(objects),
+                human_size(bytes)
+            ));
+        }
+    }
+
+    fn line(&self, line: &LogLine) {
+        match line.level {
+            Level::Info => tracing::info!("{}", line.text),
+            Level::Warning => self.talk.note(&format!("warning: {}", line.text)),
+            Level::Error => self.talk.line(&format!("ark: error: {}", line.text)),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The verbs: one file each. A verb gets its arguments and a [`Context`], and returns how it ended.
+
+mod backup;
+mod completion;
+mod forget;
+mod man;
+mod prune;
+mod repo;
+mod restore;
+mod verify;
+mod version;
+
+use super::args::Verb;
+use super::args::repo::KeysCommand;
+use super::context::Context;
+use super::error::Result;
+use super::exit::Exit;
+
+/// Runs a verb to its end.
+pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
+    match verb {
+        Verb::RepoInit(args) => repo::init::run(args, context).await,
+        Verb::RepoInfo(args) => repo::info::run(args, context).await,
+        Verb::Keys(KeysCommand::List) => repo::keys::list(context).await,
+        Verb::Keys(KeysCommand::Add(args)) => repo::keys::add(args, context).await,
+        Verb::Keys(KeysCommand::Remove(args)) => repo::keys::remove(args, context).await,
+        Verb::Keys(KeysCommand::Recovery) => repo::keys::recovery(context).await,
+        Verb::BackupCreate(args) => backup::create::run(args, context).await,
+        Verb::BackupGet(args) => backup::get::run(args, context).await,
+        Verb::BackupDescribe(args) => backup::describe::run(args, context).await,
+        Verb::BackupLogs(args) => backup::logs::run(args, context).await,
+        Verb::Ls(args) => backup::ls::run(args, context).await,
+        Verb::Cat(args) => backup::cat::run(args, context).await,
+        Verb::Diff(args) => backup::diff::run(args, context).await,
+        Verb::BackupDelete(args) => backup::delete::run(args, context).await,
+        Verb::Undelete(args) => backup::undelete::run(args, context).await,
+        Verb::RestoreCreate(args) => restore::create::run(args, context).await,
+        Verb::RestoreGet(args) => restore::get::run(args, context).await,
+        Verb::RestoreDescribe(args) => restore::describe::run(args, context).await,
+        Verb::RestoreLogs(args) => restore::logs::run(args, context).await,
+        Verb::Forget(args) => forget::run(args, context).await,
+        Verb::Verify(args) => verify::run(args, context).await,
+        Verb::Prune(args) => prune::run(args, context).await,
+        Verb::Completion(args) => completion::run(args, context),
+        Verb::Man(args) => man::run(args, context),
+        Verb::Version => version::run(context),
+    }
+}

@@ -1,0 +1,5 @@
+//! `ark repo …`
+
+pub mod info;
+pub mod init;
+pub mod keys;

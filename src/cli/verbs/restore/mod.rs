@@ -1,0 +1,43 @@
+//! `ark restore …`
+
+pub mod create;
+pub mod describe;
+pub mod get;
+pub mod logs;
+
+use ark_engine::{Repository, RestoreSummary};
+
+use crate::api::{self, Restore};
+use crate::cli::error::{Doing, Error, Result};
+
+/// The restores on record, newest first.
+async fn restores(repository: &Repository) -> Result<Vec<RestoreSummary>> {
+    repository
+        .restores()
+        .await
+        .doing("cannot list the restores")
+}
+
+/// The newest restore of that name, or the one with that id.
+fn find<'a>(restores: &'a [RestoreSummary], name: &str) -> Result<&'a RestoreSummary> {
+    restores
+        .iter()
+        .find(|restore| restore.name == name)
+        .or_else(|| restores.iter().find(|restore| restore.id == name))
+        .ok_or_else(|| Error::NoRestore {
+            name: name.to_owned(),
+        })
+}
+
+/// The Restore of a record.
+fn document(name: &str, bytes: &[u8]) -> Result<Restore> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Document {
+        of: format!("the restore {name}"),
+        source,
+    })
+}
+
+/// `restore.ark.heptio.com/x`
+fn restore_name(name: &str) -> String {
+    format!("restore.{}/{name}", api::GROUP)
+}
