@@ -151,6 +151,8 @@ impl Repository {
         });
         let results: Vec<_> = stream::iter(fetches)
             .buffered(FETCHES)
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed()
             .try_collect()
             .await?;
         let mut index = Index {

@@ -443,6 +443,8 @@ impl Reader {
         let fetched: Vec<_> = stream::iter(runs)
             .map(|run| self.fetch_run(kind, run))
             .buffer_unordered(FETCHES)
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed()
             .collect()
             .await;
         let mut frames = HashMap::new();
