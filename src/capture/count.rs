@@ -84,18 +84,20 @@ async fn count_scope(
     } else {
         0
     };
-    if plan.selectors.is_empty() && !filtered && by_label <= FEW_BY_LABEL {
-        if let Some(mut objects) = count_all(cluster, resource, namespace.clone()).await? {
-            if is_namespaces {
-                objects = objects.saturating_sub(by_label);
-            } else if resource.namespaced && by_label > 0 {
-                for left_out in &plan.excluded_by_label {
-                    let inside = count_all(cluster, resource, Some(left_out.clone())).await?;
-                    objects = objects.saturating_sub(inside.unwrap_or_default());
-                }
+    if plan.selectors.is_empty()
+        && !filtered
+        && by_label <= FEW_BY_LABEL
+        && let Some(mut objects) = count_all(cluster, resource, namespace.clone()).await?
+    {
+        if is_namespaces {
+            objects = objects.saturating_sub(by_label);
+        } else if resource.namespaced {
+            for left_out in plan.excluded_by_label.iter().filter(|_| by_label > 0) {
+                let inside = count_all(cluster, resource, Some(left_out.clone())).await?;
+                objects = objects.saturating_sub(inside.unwrap_or_default());
             }
-            return Ok(objects);
         }
+        return Ok(objects);
     }
     let options = ListOptions {
         namespace,

@@ -282,16 +282,17 @@ fn add_found(
 }
 
 type Queues = VecDeque<(Listing, Receiver<Message>)>;
+type Waiting = VecDeque<(Listing, Sender<Message>)>;
 
 /// The tasks that list, and what they have not taken up yet.
 struct Tasks {
     running: JoinSet<Result<()>>,
-    waiting: Arc<Mutex<VecDeque<(Listing, Sender<Message>)>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// Starts the tasks that list. Each takes up the next listing, in key order, when it is done with one.
 fn start(context: &Arc<Context>) -> (Tasks, Queues) {
-    let (mut waiting, mut queues) = (VecDeque::new(), VecDeque::new());
+    let (mut waiting, mut queues) = (Waiting::new(), Queues::new());
     for listing in &context.plan.listings {
         let (sender, receiver) = channel(QUEUE_BATCHES);
         waiting.push_back((listing.clone(), sender));

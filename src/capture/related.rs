@@ -66,7 +66,7 @@ impl References {
         if !namespace.is_empty() {
             // One after the other comes from the same namespace: look before building strings.
             let namespaces = self.objects.entry(NAMESPACES).or_default();
-            if !namespaces.last().is_some_and(|(_, last)| last == namespace) {
+            if namespaces.last().is_none_or(|(_, last)| last != namespace) {
                 namespaces.insert((String::new(), namespace.to_owned()));
             }
         }
