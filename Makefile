@@ -1,0 +1,41 @@
+# What one does here. `.ci/run` runs the same targets; tools are looked for in PATH, then in its cache.
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export CARGO_TARGET_DIR ?= $(CACHE)/ark-target
+export PATH := $(PATH):$(CACHE)/ark-tools/bin:$(CACHE)/ark-tools/venv/bin
+FUZZ_SECONDS ?= 20
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: cluster-tools ## Back up, break, restore and prune a throwaway cluster; DEMO_KUBECONFIG=… uses yours
+	tests/demo.sh
+
+.PHONY: test
+test: cluster-tools ## Every test, against real servers
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		echo "cargo nextest run --workspace"; cargo nextest run --workspace --no-fail-fast; \
+	else \
+		echo "cargo test --workspace"; cargo test --workspace --no-fail-fast --lib --bins --tests; \
+	fi
+	cargo test --workspace --doc
+
+.PHONY: cluster-tools
+cluster-tools: ## Build etcd, Kubernetes and MinIO from their Go modules, once
+	tests/cluster/build.sh
+
+.PHONY: lint
+lint: ## Formatting, clippy, dependencies
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny check bans licenses sources
+
+.PHONY: docs
+docs: ## The book, into docs/book
+	mdbook build docs
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZ_SECONDS
+	tests/fuzz.sh $(FUZZ_SECONDS)
