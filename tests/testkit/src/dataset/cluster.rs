@@ -209,7 +209,7 @@ fn custom(slot: &Slot<'_>, random: &mut Random) -> Body {
             random.pick(&["gold", "silver", "bronze"]).to_owned(),
         )],
         status,
-        applied: slot.number % 3 == 0,
+        applied: slot.number.is_multiple_of(3),
         ..Body::default()
     }
 }
@@ -230,7 +230,7 @@ fn runtime_class(_: &Slot<'_>, random: &mut Random) -> Body {
 }
 
 fn storage_class(slot: &Slot<'_>, random: &mut Random) -> Body {
-    let mode = if slot.number % 2 == 0 {
+    let mode = if slot.number.is_multiple_of(2) {
         "WaitForFirstConsumer"
     } else {
         "Immediate"

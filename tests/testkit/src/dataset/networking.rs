@@ -53,8 +53,8 @@ fn service(slot: &Slot<'_>, random: &mut Random) -> Body {
     let count = random.between(1, 3);
     let ports: Vec<Value> =
         (0..count).map(|n| json!({"name": format!("{}-{n}", random.pick(&["http", "grpc", "metrics"])), "port": 8080 + n, "targetPort": 8080 + n, "protocol": "TCP"})).collect();
-    let mut spec = json!({"ports": ports, "type": if slot.number % 25 == 0 { "LoadBalancer" } else { "ClusterIP" }});
-    if slot.number % 7 == 0 {
+    let mut spec = json!({"ports": ports, "type": if slot.number.is_multiple_of(25) { "LoadBalancer" } else { "ClusterIP" }});
+    if slot.number.is_multiple_of(7) {
         spec["clusterIP"] = "None".into();
         spec["type"] = "ClusterIP".into();
     }

@@ -14,12 +14,12 @@ impl Random {
             }
         }
         let mut random = Random(hash);
-        random.next();
+        random.draw();
         random
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Random {
         if end == 0 {
             0
         } else {
-            usize::try_from(self.next() % end as u64).unwrap_or(0)
+            usize::try_from(self.draw() % end as u64).unwrap_or(0)
         }
     }
 
@@ -57,7 +57,7 @@ impl Random {
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(count + 8);
         while bytes.len() < count {
-            bytes.extend(self.next().to_le_bytes());
+            bytes.extend(self.draw().to_le_bytes());
         }
         bytes.truncate(count);
         bytes
@@ -67,7 +67,7 @@ impl Random {
     pub fn hex(&mut self, digits: usize) -> String {
         let mut text = String::with_capacity(digits + 16);
         while text.len() < digits {
-            text.push_str(&format!("{:016x}", self.next()));
+            text.push_str(&format!("{:016x}", self.draw()));
         }
         text.truncate(digits);
         text

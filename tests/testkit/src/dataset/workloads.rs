@@ -178,13 +178,13 @@ fn selector(labels: &[(&'static str, String)]) -> Value {
 fn pod(slot: &Slot<'_>, random: &mut Random) -> Body {
     let (app, labels) = app(slot, "pods");
     let mut spec = pod_spec(slot, random, &app, 5);
-    if slot.number % 5 == 0 {
+    if slot.number.is_multiple_of(5) {
         spec["priorityClassName"] = slot
             .data
             .name("priorityclasses", slot.number / 5 % 5)
             .into();
     }
-    if slot.number % 12 == 0
+    if slot.number.is_multiple_of(12)
         && let (Some((_, claim)), Some(volumes)) = (
             slot.sibling("persistentvolumeclaims", random),
             spec["volumes"].as_array_mut(),
@@ -194,7 +194,7 @@ fn pod(slot: &Slot<'_>, random: &mut Random) -> Body {
     }
     let owner = slot
         .sibling("workloads", random)
-        .filter(|_| slot.number % 4 != 0)
+        .filter(|_| !slot.number.is_multiple_of(4))
         .map(|(number, _)| ("workloads", number, true));
     let status = match slot.number % 10 {
         0 | 1 => Some(status(random, &spec, "Running")),
