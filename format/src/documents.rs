@@ -259,7 +259,7 @@ pub struct Tombstone {
     pub by: String,
 }
 
-/// `names/<hash>-<n>`.
+/// `names/<hash>/<n>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// The session that wants to commit under the name.

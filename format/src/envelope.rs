@@ -56,7 +56,7 @@ pub enum Kind {
     Restore = 15,
     /// `verify/<id>`.
     Verify = 16,
-    /// `names/<hash>-<n>`.
+    /// `names/<hash>/<n>`.
     Claim = 17,
     /// `reserve`.
     Reserve = 18,

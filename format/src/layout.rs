@@ -84,9 +84,9 @@ pub fn undo(session: SessionId, number: u32) -> String {
     tombstone(session, number) + ".undo"
 }
 
-/// `names/<keyed hash>-<n>`.
+/// `names/<keyed hash>/<n>`.
 pub fn claim(hash: &str, number: u32) -> String {
-    format!("names/{hash}-{number:08x}")
+    format!("names/{hash}/{number:08x}")
 }
 
 /// `restores/<id>-<k>`.
@@ -214,7 +214,7 @@ pub fn parse(key: &str) -> Option<Object> {
             })
         }
         "names" => {
-            let (hash, number) = rest.split_once('-')?;
+            let (hash, number) = rest.split_once('/')?;
             hash.parse::<SessionId>().ok()?;
             Some(Object::Claim(
                 hash.to_owned(),

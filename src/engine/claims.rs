@@ -25,7 +25,7 @@ impl Repository {
         loop {
             let newest = self
                 .store()
-                .list(&format!("{}{hash}", layout::NAMES))
+                .list(&format!("{}{hash}/", layout::NAMES))
                 .await?
                 .into_iter()
                 .filter_map(|object| match layout::parse(&object.key) {

@@ -27,12 +27,14 @@ pub mod index;
 pub mod map_read;
 pub mod map_write;
 pub mod packer;
+pub mod prune;
 pub mod read;
 pub mod records;
 pub mod repository;
 pub mod session;
 pub mod slots;
 pub mod store;
+pub mod verify;
 pub mod view;
 pub mod write;
 
@@ -48,10 +50,12 @@ pub use env::Env;
 pub use error::Error;
 pub use map_read::{MapReader, RangeReader};
 pub use map_write::MapWriter;
+pub use prune::{PruneOptions, PrunePlan, PruneReport};
 pub use read::Reader;
 pub use records::RestoreSummary;
 pub use repository::{InitOptions, Initialised, OpenOptions, Repository, RepositoryInfo};
 pub use slots::{KeySlot, Unlock};
+pub use verify::{Damage, VerifyMonitor, VerifyOptions, VerifyReport};
 pub use view::BackupRow;
 pub use write::{
     BeginBackup, ChunkWriter, Commit, Committed, FrameClass, WriteProgress, WriteSession,

@@ -118,6 +118,12 @@ impl Packer {
         }
     }
 
+    /// Numbers the packs from `first` on: for a session that packs several times.
+    pub fn numbered_from(mut self, first: u32) -> Packer {
+        self.state.get_mut().sequence = first;
+        self
+    }
+
     /// Adds a frame; waits while too many packs are on their way.
     ///
     /// # Errors

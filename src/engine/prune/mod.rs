@@ -1,0 +1,157 @@
+//! Garbage collection: pin, condemn, drop.
+//!
+//! A prune runs transitions. Each reads the head, lists the open sessions, then the commits, marks what they need, and
+//! publishes the next epoch by create-if-absent; only after that it deletes. A pack that nothing needs is condemned in
+//! one epoch and dropped in a later one, and only when every session that is open looked at an epoch in which it was
+//! condemned already. So whoever found a chunk in a pack, and may still commit, either is seen as open (no drop), or
+//! has committed (marked), or was fenced (cannot commit). Names are used once, so late deletes hit nothing new.
+//!
+//! Clocks decide liveness only: when a session counts as dead, and when a tombstone's grace is over.
+
+mod mark;
+mod plan;
+mod publish;
+mod repack;
+
+use ark_format::documents::Activity;
+use serde::Serialize;
+
+pub use plan::{PackLine, PrunePlan};
+
+use crate::repository::Repository;
+use crate::session::Session;
+use crate::store::RequestCounts;
+use crate::{Error, Result};
+
+/// Transitions of one prune at most: condemn, drop, and what a lost race adds.
+const TRANSITIONS_MAX: u32 = 16;
+/// How long a tombstone waits before prune honours it.
+pub const GRACE_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// How to prune.
+#[derive(Clone, Copy, Debug)]
+pub struct PruneOptions {
+    /// Honour tombstones at once instead of after 7 days.
+    pub now: bool,
+    /// Share of bytes that nothing needs, inside packs that are needed, which is not worth a rewrite.
+    pub max_unused: f64,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        PruneOptions {
+            now: false,
+            max_unused: 0.05,
+        }
+    }
+}
+
+/// What a prune did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PruneReport {
+    /// Epochs published.
+    pub epochs: u32,
+    /// Backups collected.
+    pub backups_removed: Vec<String>,
+    /// Packs in the bucket before.
+    pub packs_before: u64,
+    /// Their bytes.
+    pub bytes_before: u64,
+    /// Packs in the bucket after.
+    pub packs_after: u64,
+    /// Their bytes.
+    pub bytes_after: u64,
+    /// Packs deleted.
+    pub packs_deleted: u64,
+    /// Packs rewritten because much of them was not needed, or because they were small.
+    pub packs_repacked: u64,
+    /// Sessions whose process was gone.
+    pub sessions_ended: Vec<String>,
+    /// Bytes that nothing needs, held back for open sessions.
+    pub held_back_bytes: u64,
+    /// The sessions that they wait for.
+    pub waiting_for: Vec<String>,
+    /// Bytes that nothing needs inside packs that are needed.
+    pub unused_bytes: u64,
+    /// Requests to the store.
+    pub requests: RequestCounts,
+}
+
+impl Repository {
+    /// What a prune would do now. Changes nothing.
+    ///
+    /// # Errors
+    /// If the store fails, or damage hides what is needed.
+    pub async fn plan_prune(&self, options: &PruneOptions) -> Result<PrunePlan> {
+        let facts = self.prune_facts(options, None, &mut None).await?;
+        Ok(plan::plan(&facts, options))
+    }
+
+    /// Collects garbage until nothing more can be dropped. With no other session open, the bytes are gone when it
+    /// returns.
+    ///
+    /// # Errors
+    /// [`Error::Role`] without the signing key, damage that hides what is needed, or the store's. What was published
+    /// stays true; a later prune goes on from there.
+    pub async fn prune(
+        &self,
+        options: &PruneOptions,
+        mut progress: impl FnMut(&PrunePlan),
+    ) -> Result<PruneReport> {
+        if self.key_set().signing.is_none() {
+            return Err(Error::Role { what: "prune" });
+        }
+        self.lend_reserve().await?;
+        let before = self.store().counters();
+        let (session, _) = self.open_session(Activity::Prune).await?;
+        let result = self.prune_rounds(options, &session, &mut progress).await;
+        let closed = session.close().await;
+        let mut report = result?;
+        closed?;
+        self.restore_reserve().await?;
+        report.requests = self.store().counters() - before;
+        Ok(report)
+    }
+
+    async fn prune_rounds(
+        &self,
+        options: &PruneOptions,
+        session: &Session,
+        progress: &mut impl FnMut(&PrunePlan),
+    ) -> Result<PruneReport> {
+        let mut report = PruneReport::default();
+        let mut marked = None;
+        for round in 0..TRANSITIONS_MAX {
+            let facts = self
+                .prune_facts(options, Some(session), &mut marked)
+                .await?;
+            let plan = plan::plan(&facts, options);
+            if round == 0 {
+                report.packs_before = plan.packs;
+                report.bytes_before = plan.bytes;
+                progress(&plan);
+            }
+            report.packs_after = plan.packs;
+            report.bytes_after = plan.bytes;
+            report.held_back_bytes = plan.held_back_bytes;
+            report.waiting_for.clone_from(&plan.waiting_for);
+            report.unused_bytes = plan.unused_bytes;
+            self.clean_up(&facts).await?;
+            if !plan.changes() {
+                break;
+            }
+            if let Some(done) = self.transition(&facts, &plan, session, round).await? {
+                report.epochs += 1;
+                report.packs_repacked += plan.repack.len() as u64;
+                report.packs_deleted += done.deleted;
+                report
+                    .backups_removed
+                    .extend(plan.remove.iter().map(|(_, name)| name.clone()));
+                report
+                    .sessions_ended
+                    .extend(plan.dead_sessions.iter().cloned());
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,385 @@
+//! The decision of one transition: a pure function from what was read to what to publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ark_format::documents::{Condemned, SegmentRef};
+use ark_format::{PackName, SessionId};
+use serde::Serialize;
+
+use super::PruneOptions;
+use crate::index::{Index, Place};
+use crate::prune::mark::Marked;
+use crate::session::{OpenSession, may_drop};
+use crate::view::View;
+
+/// Packs smaller than this are merged when there are many.
+const SMALL_PACK: u64 = 1 << 20;
+/// So many small packs of one class are merged.
+const SMALL_PACKS: usize = 16;
+/// So many index segments of one size class are merged.
+const TIER: usize = 8;
+
+/// What a transition decides on.
+pub struct Facts {
+    /// The repository as of the head.
+    pub view: View,
+    /// Its index.
+    pub index: Index,
+    /// What the backups in force need.
+    pub marked: Marked,
+    /// Sessions listed before the commits were: neither ended nor dead, and not this prune's own.
+    pub open: Vec<OpenSession>,
+    /// Sessions whose process is gone, fenced by now (in a plan: to be fenced).
+    pub dead: Vec<OpenSession>,
+    /// This prune's own session.
+    pub own: Option<SessionId>,
+    /// Packs in the bucket, with their size.
+    pub listed: BTreeMap<PackName, u64>,
+    /// Backups whose tombstone is due.
+    pub due: BTreeSet<SessionId>,
+}
+
+/// A pack in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PackLine {
+    /// The pack.
+    pub pack: PackName,
+    /// The size of its object.
+    pub size: u64,
+    /// Bytes of its frames that nothing needs.
+    pub unused: u64,
+}
+
+/// What the next epoch will say.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PrunePlan {
+    /// Packs in the bucket.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Backups to take off the list.
+    pub remove: Vec<(SessionId, String)>,
+    /// Packs that nothing needs: not to be reused from now on.
+    pub condemn: Vec<PackLine>,
+    /// Condemned packs that are needed after all.
+    pub reinstate: Vec<PackName>,
+    /// Packs to delete.
+    pub drop: Vec<PackLine>,
+    /// Packs to rewrite.
+    pub repack: Vec<PackLine>,
+    /// Segments to merge or rewrite.
+    pub merge: Vec<SegmentRef>,
+    /// Commits and segments since the head, to be taken into it.
+    pub absorb: u64,
+    /// Sessions whose process is gone.
+    pub dead_sessions: Vec<String>,
+    /// Open sessions that keep condemned packs.
+    pub waiting_for: Vec<String>,
+    /// Bytes of condemned packs that stay for them.
+    pub held_back_bytes: u64,
+    /// Bytes that nothing needs in packs that stay.
+    pub unused_bytes: u64,
+    /// Commits below it count only if listed.
+    #[serde(skip)]
+    pub watermark: u64,
+    /// The condemned list of the next epoch.
+    #[serde(skip)]
+    pub condemned: Vec<Condemned>,
+    /// Deletes that the last epoch ordered and that are still to be seen done.
+    #[serde(skip)]
+    pub still_there: Vec<PackName>,
+}
+
+impl PrunePlan {
+    /// Whether there is anything to publish.
+    pub fn changes(&self) -> bool {
+        !(self.remove.is_empty()
+            && self.condemn.is_empty()
+            && self.reinstate.is_empty()
+            && self.drop.is_empty()
+            && self.repack.is_empty()
+            && self.merge.is_empty()
+            && self.still_there.is_empty()
+            && self.absorb == 0)
+    }
+
+    /// Bytes that this prune can free once all transitions are done.
+    pub fn reclaimable_bytes(&self) -> u64 {
+        let whole = self
+            .condemn
+            .iter()
+            .chain(&self.drop)
+            .map(|p| p.size)
+            .sum::<u64>();
+        whole + self.repack.iter().map(|p| p.unused).sum::<u64>()
+    }
+}
+
+impl fmt::Display for PrunePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "packs in the repository: {} ({} bytes)",
+            self.packs, self.bytes
+        )?;
+        for (id, name) in &self.remove {
+            writeln!(f, "collect backup {name} ({id})")?;
+        }
+        for session in &self.dead_sessions {
+            writeln!(f, "end dead session {session}")?;
+        }
+        for line in &self.drop {
+            writeln!(f, "delete {} ({} bytes)", line.pack, line.size)?;
+        }
+        for line in &self.condemn {
+            writeln!(
+                f,
+                "condemn, then delete {} ({} bytes)",
+                line.pack, line.size
+            )?;
+        }
+        for line in &self.repack {
+            writeln!(
+                f,
+                "rewrite {} ({} of {} bytes are not needed)",
+                line.pack, line.unused, line.size
+            )?;
+        }
+        for pack in &self.reinstate {
+            writeln!(f, "keep {pack} after all: it is needed again")?;
+        }
+        for session in &self.waiting_for {
+            writeln!(
+                f,
+                "wait for session {session}: {} bytes are held back",
+                self.held_back_bytes
+            )?;
+        }
+        writeln!(
+            f,
+            "reclaimable: {} bytes; not needed, not worth a rewrite: {} bytes",
+            self.reclaimable_bytes(),
+            self.unused_bytes
+        )
+    }
+}
+
+/// The place that counts as a chunk's own: it keeps its pack. All other copies are garbage.
+pub fn home(index: &Index, id: &ark_format::ChunkId) -> Option<Place> {
+    index.locate(id).into_iter().next()
+}
+
+/// How much of a pack is needed.
+#[derive(Default)]
+struct Usage {
+    /// Bytes of frames; headers, trailers and padding are nobody's.
+    frames: u64,
+    /// The share of them that is needed, each frame by its chunks.
+    used: u64,
+    /// Chunks needed.
+    chunks: u64,
+}
+
+/// Decides one transition.
+pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
+    let Facts {
+        view, index, open, ..
+    } = facts;
+    let mut plan = PrunePlan {
+        packs: facts.listed.len() as u64,
+        bytes: facts.listed.values().sum(),
+        watermark: open
+            .iter()
+            .map(|s| s.epoch)
+            .min()
+            .unwrap_or(view.number)
+            .min(view.number),
+        dead_sessions: facts.dead.iter().map(ToString::to_string).collect(),
+        ..PrunePlan::default()
+    };
+    plan.remove = view
+        .backups
+        .iter()
+        .filter(|b| facts.due.contains(&b.row.id) && b.row.epoch < plan.watermark)
+        .map(|b| (b.row.id, b.row.name.clone()))
+        .collect();
+
+    let usage = usage(facts);
+    let rows = index.packs();
+    let next = view.number + 1;
+    let next_watermark_possible = plan.watermark;
+    let mut held = BTreeSet::new();
+    let mut keep: Vec<PackLine> = Vec::new();
+    let everything: BTreeMap<PackName, u64> = rows
+        .iter()
+        .map(|(name, row)| (*name, row.size))
+        .chain(facts.listed.iter().map(|(name, size)| (*name, *size)))
+        .collect();
+    for (&pack, &size) in &everything {
+        let used = usage.get(&pack);
+        let needed = used.is_some_and(|u| u.chunks > 0);
+        let unused = used.map_or(size, |u| u.frames - u.used);
+        let line = PackLine { pack, size, unused };
+        let known = rows.contains_key(&pack);
+        let ordered = view.body.dropped.contains(&pack);
+        if ordered && !known {
+            if facts.listed.contains_key(&pack) {
+                plan.still_there.push(pack);
+            }
+            continue;
+        }
+        // An open session's packs are its own business until it ends.
+        if !known && (open.iter().any(|s| s.id == pack.session) || facts.own == Some(pack.session))
+        {
+            continue;
+        }
+        match (needed, view.condemned.get(&pack)) {
+            (true, Some(_)) => plan.reinstate.push(pack),
+            (true, None) => keep.push(line),
+            (false, None) => {
+                plan.condemn.push(line);
+                plan.condemned.push(Condemned {
+                    pack,
+                    epoch: next,
+                    size,
+                });
+            }
+            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= next_watermark_possible => {
+                plan.drop.push(line);
+            }
+            (false, Some(&epoch)) => {
+                plan.held_back_bytes += size;
+                held.extend(
+                    open.iter()
+                        .filter(|s| s.epoch < epoch)
+                        .map(ToString::to_string),
+                );
+                plan.condemned.push(Condemned { pack, epoch, size });
+            }
+        }
+    }
+    plan.waiting_for = held.into_iter().collect();
+
+    plan.repack = choose_repack(&keep, options);
+    let rewritten: BTreeSet<PackName> = plan.repack.iter().map(|l| l.pack).collect();
+    plan.condemned.extend(plan.repack.iter().map(|l| Condemned {
+        pack: l.pack,
+        epoch: next,
+        size: l.size,
+    }));
+    plan.unused_bytes = keep
+        .iter()
+        .filter(|l| !rewritten.contains(&l.pack))
+        .map(|l| l.unused)
+        .sum();
+    plan.condemned.sort();
+
+    let listed: BTreeSet<SessionId> = view.body.manifests.iter().map(|row| row.id).collect();
+    plan.absorb = view
+        .backups
+        .iter()
+        .filter(|b| !listed.contains(&b.row.id))
+        .count() as u64;
+    let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
+    plan.merge = choose_merge(index, &dropped);
+    plan
+}
+
+/// How much of each pack is needed, counting each chunk at its home only.
+fn usage(facts: &Facts) -> BTreeMap<PackName, Usage> {
+    let mut usage: BTreeMap<PackName, Usage> = BTreeMap::new();
+    for loaded in facts.index.segments() {
+        let segment = &loaded.segment;
+        let mut needed: BTreeMap<(u32, u16), u64> = BTreeMap::new();
+        for entry in &segment.entries {
+            if !facts.marked.contains(&entry.id) {
+                continue;
+            }
+            let Some(pack) = segment.packs.get(entry.pack as usize) else {
+                continue;
+            };
+            let Some(home) = home(&facts.index, &entry.id) else {
+                continue;
+            };
+            if home.pack == pack.name && home.frame == entry.frame && home.slot == entry.slot {
+                *needed.entry((entry.pack, entry.frame)).or_default() += 1;
+            }
+        }
+        for (number, pack) in segment.packs.iter().enumerate() {
+            let total = usage.entry(pack.name).or_default();
+            *total = Usage::default();
+            let first = pack.first_frame as usize;
+            for (frame, row) in segment.frames[first..first + pack.frames as usize]
+                .iter()
+                .enumerate()
+            {
+                if row.chunks == 0 {
+                    continue;
+                }
+                let chunks = needed
+                    .get(&(number as u32, frame as u16))
+                    .copied()
+                    .unwrap_or(0);
+                total.frames += u64::from(row.stored);
+                total.used += u64::from(row.stored) * chunks / u64::from(row.chunks);
+                total.chunks += chunks;
+            }
+        }
+    }
+    usage
+}
+
+/// The packs worth a rewrite: the least used ones until little enough is unused, and small ones when there are many.
+fn choose_repack(keep: &[PackLine], options: &PruneOptions) -> Vec<PackLine> {
+    let mut chosen = BTreeSet::new();
+    let total: u64 = keep.iter().map(|l| l.size).sum();
+    let allowed = (total as f64 * options.max_unused) as u64;
+    let mut candidates: Vec<&PackLine> = keep.iter().filter(|l| l.unused > 0).collect();
+    candidates.sort_by(|a, b| (b.unused * a.size.max(1)).cmp(&(a.unused * b.size.max(1))));
+    let mut unused: u64 = candidates.iter().map(|l| l.unused).sum();
+    for line in candidates {
+        if unused <= allowed {
+            break;
+        }
+        unused -= line.unused;
+        chosen.insert(*line);
+    }
+    for class in [
+        ark_format::id::PackClass::Data,
+        ark_format::id::PackClass::Meta,
+    ] {
+        let small: Vec<&PackLine> = keep
+            .iter()
+            .filter(|l| l.pack.class == class && l.size < SMALL_PACK)
+            .collect();
+        if small.len() >= SMALL_PACKS {
+            chosen.extend(small.into_iter().copied());
+        }
+    }
+    chosen.into_iter().collect()
+}
+
+/// The segments to replace by one: those that name dropped packs, and 8 of a size class.
+fn choose_merge(index: &Index, dropped: &BTreeSet<PackName>) -> Vec<SegmentRef> {
+    let mut merge = BTreeSet::new();
+    let mut tiers: BTreeMap<u32, Vec<&SegmentRef>> = BTreeMap::new();
+    for loaded in index.segments() {
+        if loaded
+            .segment
+            .packs
+            .iter()
+            .any(|p| dropped.contains(&p.name))
+        {
+            merge.insert(loaded.reference.clone());
+        }
+        tiers
+            .entry(loaded.reference.entries.max(1).ilog2() / 3)
+            .or_default()
+            .push(&loaded.reference);
+    }
+    for tier in tiers.values().filter(|tier| tier.len() >= TIER) {
+        merge.extend(tier.iter().copied().cloned());
+    }
+    merge.into_iter().collect()
+}

@@ -1,0 +1,487 @@
+//! Reading the facts of a transition, publishing its epoch, and deleting what the epoch no longer has.
+//!
+//! Order matters and is commented where it does: packs are listed before sessions, sessions before commits; the body is
+//! written before the stub; nothing is deleted before the stub is the newest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ark_format::documents::{Claim, EpochBody, EpochStub, SegmentRef};
+use ark_format::envelope::Kind;
+use ark_format::layout::{self, Object};
+use ark_format::segment::{Entry, PackRow, Segment};
+use ark_format::{PackName, SessionId};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::mark::{Marked, mark};
+use super::plan::{Facts, PrunePlan};
+use super::{GRACE_MS, PruneOptions};
+use crate::error::DamagedAt;
+use crate::packer::Packer;
+use crate::repository::{Made, Repository, ReserveDocument, noise};
+use crate::session::{Session, is_dead};
+use crate::store::StoreError;
+use crate::view::Head;
+use crate::{Error, Result};
+
+/// Deletes under way at once.
+const DELETES: usize = 8;
+
+/// What a published transition did.
+pub(super) struct Done {
+    pub deleted: u64,
+}
+
+/// What an earlier transition of the same prune marked: the backups and segments decide whether it still holds.
+pub(super) struct Cached {
+    backups: BTreeSet<SessionId>,
+    segments: Vec<SegmentRef>,
+    marked: Marked,
+}
+
+impl Repository {
+    /// What the next transition decides on. Another prune may delete what this one is reading; then it starts anew.
+    pub(super) async fn prune_facts(
+        &self,
+        options: &PruneOptions,
+        own: Option<&Session>,
+        cached: &mut Option<Cached>,
+    ) -> Result<Facts> {
+        let mut tries = 0;
+        loop {
+            let head = self.head().await?;
+            let number = head.stub.number;
+            match self.facts_at(head, options, own, cached).await {
+                Ok(facts) => return Ok(facts),
+                Err(error) if tries == 8 || self.head_stub().await?.0.number == number => {
+                    return Err(error);
+                }
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    async fn facts_at(
+        &self,
+        head: Head,
+        options: &PruneOptions,
+        own: Option<&Session>,
+        cached: &mut Option<Cached>,
+    ) -> Result<Facts> {
+        // Packs first: a session that starts later is not in the list of open ones, but then neither are its packs.
+        let mut listed = BTreeMap::new();
+        for object in self.store().list(layout::PACKS).await? {
+            if let Some(Object::Pack(name)) = layout::parse(&object.key) {
+                listed.insert(name, object.size);
+            }
+        }
+        let earlier = self.view_at(head.clone()).await?;
+        let now = match own {
+            Some(session) => self.store_now(session).await?,
+            None => self.env().clock.now_ms(),
+        };
+        let (mut open, mut dead) = (Vec::new(), Vec::new());
+        for session in self.open_sessions(&earlier).await? {
+            if own.is_some_and(|own| own.id == session.id) {
+                continue;
+            }
+            if !is_dead(&session, self.env().host.as_ref(), now) {
+                open.push(session);
+            } else if let Some(own) = own {
+                // The fence decides: if the session has just committed, it is no longer dead but done.
+                if self.fence(session.epoch, session.id, own.id).await? {
+                    dead.push(session);
+                }
+            } else {
+                dead.push(session);
+            }
+        }
+        // Commits after sessions: whoever was not open in that list and commits is seen here.
+        let view = self.view_at(head).await?;
+        if let Some((object, problem)) = view.problems.first() {
+            tracing::error!(%object, %problem, "damaged");
+            return Err(Error::Unreadable(format!(
+                "nothing is pruned while {object} is damaged: {problem}"
+            )));
+        }
+        let index = self.load_index(&view).await?;
+        if let Some((object, problem)) = index.problems.first() {
+            return Err(Error::Unreadable(format!(
+                "nothing is pruned while {object} is damaged: {problem}"
+            )));
+        }
+        let due: BTreeSet<SessionId> = view
+            .backups
+            .iter()
+            .filter(|b| {
+                b.forgotten
+                    .is_some_and(|at| options.now || self.env().clock.now_ms() - at >= GRACE_MS)
+            })
+            .map(|b| b.row.id)
+            .collect();
+        let needed: Vec<_> = view
+            .backups
+            .iter()
+            .filter(|b| !due.contains(&b.row.id))
+            .collect();
+        let backups: BTreeSet<SessionId> = needed.iter().map(|b| b.row.id).collect();
+        let marked = match cached.take() {
+            Some(cached) if cached.backups == backups && cached.segments == view.segments => {
+                cached.marked
+            }
+            _ => {
+                let roots: Vec<_> = needed
+                    .iter()
+                    .flat_map(|b| b.row.datasets.iter().map(|(_, r)| *r))
+                    .collect();
+                let reader = self.reader_of(None, view.clone()).await?;
+                mark(&reader, &index, &roots).await?
+            }
+        };
+        if own.is_some() {
+            *cached = Some(Cached {
+                backups,
+                segments: view.segments.clone(),
+                marked: marked.clone(),
+            });
+        }
+        if marked.unknown > 0 {
+            tracing::warn!(
+                chunks = marked.unknown,
+                "some backups lack chunks; run `ark verify`"
+            );
+        }
+        Ok(Facts {
+            view,
+            index,
+            marked,
+            open,
+            dead,
+            own: own.map(|s| s.id),
+            listed,
+            due,
+        })
+    }
+
+    /// The store's own time: when it says that this prune's pin was written, plus what passed since by our clock.
+    async fn store_now(&self, session: &Session) -> Result<i64> {
+        let key = layout::session(session.epoch, session.id);
+        let written = self.store().head(&key).await?.map(|info| info.modified_ms);
+        let passed = self.env().clock.now_ms() - session.id.unix_ms() as i64;
+        Ok(written.map_or_else(|| self.env().clock.now_ms(), |at| at + passed.max(0)))
+    }
+
+    /// Publishes the epoch that `plan` describes and deletes what it dropped; `None` if another prune was faster.
+    pub(super) async fn transition(
+        &self,
+        facts: &Facts,
+        plan: &PrunePlan,
+        session: &Session,
+        round: u32,
+    ) -> Result<Option<Done>> {
+        let mut segments: BTreeSet<SegmentRef> = facts.view.segments.iter().cloned().collect();
+        let mut number = 2 * round;
+        if !plan.repack.is_empty() {
+            let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
+            for line in &plan.repack {
+                self.repack(facts, line, &packer).await?;
+            }
+            packer.finish().await?;
+            if let Some(segment) = packer.segment().await {
+                segments.insert(self.write_segment(session.id, number, &segment).await?);
+            }
+        }
+        number += 1;
+        let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
+        if !plan.merge.is_empty() {
+            let merged = merge(facts, &plan.merge, &dropped);
+            for old in &plan.merge {
+                segments.remove(old);
+            }
+            if !merged.packs.is_empty() {
+                segments.insert(self.write_segment(session.id, number, &merged).await?);
+            }
+        }
+        let removed: BTreeSet<SessionId> = plan.remove.iter().map(|(id, _)| *id).collect();
+        let kept = facts
+            .view
+            .backups
+            .iter()
+            .filter(|b| !removed.contains(&b.row.id));
+        let mut retired: BTreeSet<SessionId> = facts.dead.iter().map(|s| s.id).collect();
+        retired.extend(
+            facts
+                .view
+                .body
+                .retired
+                .iter()
+                .filter(|id| facts.view.fences.contains_key(id)),
+        );
+        let body = EpochBody {
+            number: facts.view.number + 1,
+            segments: segments.into_iter().collect(),
+            condemned: plan.condemned.clone(),
+            dropped: dropped
+                .iter()
+                .copied()
+                .chain(plan.still_there.iter().copied())
+                .collect(),
+            retired: retired.into_iter().collect(),
+            manifests: kept.map(|b| b.row.clone()).collect(),
+            watermark: plan.watermark,
+            features: facts.view.body.features.clone(),
+        };
+        if !self.publish(&body, facts.view.hash).await? {
+            return Ok(None);
+        }
+        // The epoch is the newest: what it does not have may go.
+        let mut keys: Vec<String> = body.dropped.iter().map(layout::pack).collect();
+        let deleted = dropped.len() as u64;
+        keys.extend(
+            plan.merge
+                .iter()
+                .map(|old| layout::segment(old.session, old.number)),
+        );
+        keys.push(self.body_key_of(facts.view.number).await?);
+        for (id, _) in &plan.remove {
+            if let Some(row) = facts.view.backup(id) {
+                keys.push(row.manifest_key());
+            }
+            for number in 0..facts.view.graves.get(id).map_or(0, |grave| grave.count) {
+                keys.push(layout::tombstone(*id, number));
+                keys.push(layout::undo(*id, number));
+            }
+        }
+        self.delete_all(keys).await?;
+        Ok(Some(Done { deleted }))
+    }
+
+    async fn body_key_of(&self, number: u64) -> Result<String> {
+        let key = layout::epoch_stub(number);
+        let bytes = self
+            .store()
+            .get_bounded(&key, ark_format::limits::SMALL_OBJECT_MAX)
+            .await?;
+        let stub: EpochStub = self.decode_signed(Kind::EpochStub, &key, &bytes)?;
+        Ok(stub.body_key)
+    }
+
+    async fn write_segment(
+        &self,
+        session: SessionId,
+        number: u32,
+        segment: &Segment,
+    ) -> Result<SegmentRef> {
+        let key = layout::segment(session, number);
+        let bytes = self.encode_segment(&key, segment)?;
+        let size = bytes.len() as u64;
+        self.inner.cache.put(&key, &bytes).await;
+        self.store().create(&key, bytes.into()).await?;
+        Ok(SegmentRef {
+            session,
+            number,
+            size,
+            entries: segment.entries.len() as u64,
+        })
+    }
+
+    /// Creates the next epoch; `false` if another prune has created it first.
+    async fn publish(&self, body: &EpochBody, parent_hash: [u8; 32]) -> Result<bool> {
+        let nonce = self.env().bytes();
+        let body_key = layout::epoch_body(body.number, &nonce);
+        let bytes = self
+            .sealer()
+            .encode(Kind::EpochBody, &body_key, self.env().salt(), body)
+            .making(&body_key)?;
+        let stub = EpochStub {
+            number: body.number,
+            parent_hash,
+            body_key: body_key.clone(),
+            body_hash: *blake3::hash(&bytes).as_bytes(),
+            body_size: bytes.len() as u64,
+            nonce,
+            created: self.env().clock.now_ms(),
+        };
+        self.store().create(&body_key, bytes.into()).await?;
+        let key = layout::epoch_stub(body.number);
+        if let Made::Exists(_) = self
+            .create_signed(Kind::EpochStub, &key, &stub, "prune")
+            .await?
+        {
+            self.store().delete(&body_key).await?;
+            return Ok(false);
+        }
+        // Stubs stay for ever, so a number is never free twice; still, act only as the newest.
+        Ok(self.head_stub().await?.0.number == body.number)
+    }
+
+    /// Deletes what ended sessions left, as far as the head in force allows. Needs no new epoch.
+    pub(super) async fn clean_up(&self, facts: &Facts) -> Result<()> {
+        let watermark = facts.view.body.watermark;
+        let mut keys = Vec::new();
+        // A pin goes before its fence: a pin without a fence would look open again.
+        let ended = |epoch: u64, id: &SessionId| {
+            facts.view.backup(id).is_some()
+                || (epoch < watermark && facts.view.fences.contains_key(id))
+        };
+        for object in self.store().list(layout::SESSIONS).await? {
+            match layout::parse(&object.key) {
+                Some(Object::Session(epoch, id) | Object::Heartbeat(epoch, id, _))
+                    if ended(epoch, &id) =>
+                {
+                    keys.push(object.key);
+                }
+                _ => {}
+            }
+        }
+        let had_sessions = !keys.is_empty();
+        self.delete_all(std::mem::take(&mut keys)).await?;
+        // Below the watermark a fence is no longer needed: a commit there would not count.
+        keys.extend(
+            facts
+                .view
+                .fences
+                .iter()
+                .filter(|(_, epoch)| **epoch < watermark)
+                .map(|(id, e)| layout::manifest(*e, *id)),
+        );
+        // Segments of sessions that never committed, and bodies of epochs that are not the newest.
+        if had_sessions || !keys.is_empty() {
+            let in_force: BTreeSet<(SessionId, u32)> = facts
+                .view
+                .segments
+                .iter()
+                .map(|s| (s.session, s.number))
+                .collect();
+            for object in self.store().list(layout::INDEX).await? {
+                match layout::parse(&object.key) {
+                    Some(Object::Segment(id, number)) => {
+                        let fenced = facts
+                            .view
+                            .fences
+                            .get(&id)
+                            .is_some_and(|epoch| *epoch < watermark);
+                        if fenced && !in_force.contains(&(id, number)) {
+                            keys.push(object.key);
+                        }
+                    }
+                    Some(Object::EpochBody(number)) if number < facts.view.number => {
+                        keys.push(object.key)
+                    }
+                    _ => {}
+                }
+            }
+            keys.extend(self.free_claims(facts, watermark).await?);
+        }
+        self.delete_all(keys).await
+    }
+
+    /// Claims of sessions below the watermark that have no backup.
+    async fn free_claims(&self, facts: &Facts, watermark: u64) -> Result<Vec<String>> {
+        let mut free = Vec::new();
+        for object in self.store().list(layout::NAMES).await? {
+            let bytes = match self
+                .inner
+                .cache
+                .get(self.store(), &object.key, Some(object.size))
+                .await
+            {
+                Ok(bytes) => bytes,
+                Err(Error::Store(StoreError::NotFound { .. })) => continue,
+                Err(error) => return Err(error),
+            };
+            let Ok(claim) = self
+                .sealer()
+                .decode::<Claim>(Kind::Claim, &object.key, &bytes)
+            else {
+                continue;
+            };
+            if claim.epoch < watermark && facts.view.backup(&claim.session).is_none() {
+                free.push(object.key);
+            }
+        }
+        Ok(free)
+    }
+
+    async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
+        let deletes = keys.into_iter().map(|key| async move {
+            self.inner.cache.remove(&key).await;
+            self.store().delete(&key).await
+        });
+        stream::iter(deletes)
+            .buffer_unordered(DELETES)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(())
+    }
+
+    /// On a full disk the reserve makes room for the epoch that frees the rest.
+    pub(super) async fn lend_reserve(&self) -> Result<()> {
+        if !self.store().is_local() {
+            return Ok(());
+        }
+        match self.store().probe_create().await {
+            Err(StoreError::Full { .. }) => Ok(self.store().delete(layout::RESERVE).await?),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Puts the reserve back, if there is room.
+    pub(super) async fn restore_reserve(&self) -> Result<()> {
+        if !self.store().is_local() || self.store().head(layout::RESERVE).await?.is_some() {
+            return Ok(());
+        }
+        let document = ReserveDocument {
+            filling: noise(&self.env().salt()),
+        };
+        match self
+            .create_document(Kind::Reserve, layout::RESERVE, &document)
+            .await
+        {
+            Ok(_) | Err(Error::Store(StoreError::Full { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// One segment for several, without the dropped packs.
+fn merge(facts: &Facts, which: &[SegmentRef], dropped: &BTreeSet<PackName>) -> Segment {
+    let mut merged = Segment::default();
+    let mut rows: BTreeMap<PackName, u32> = BTreeMap::new();
+    for loaded in facts
+        .index
+        .segments()
+        .iter()
+        .filter(|l| which.contains(&l.reference))
+    {
+        let segment = &loaded.segment;
+        let mut map: Vec<Option<u32>> = Vec::with_capacity(segment.packs.len());
+        for pack in &segment.packs {
+            // A pack that an earlier segment listed too has the same frames there.
+            if dropped.contains(&pack.name) || rows.contains_key(&pack.name) {
+                map.push(None);
+                continue;
+            }
+            let row = merged.packs.len() as u32;
+            let first = pack.first_frame as usize;
+            merged.packs.push(PackRow {
+                first_frame: merged.frames.len() as u32,
+                ..*pack
+            });
+            merged
+                .frames
+                .extend_from_slice(&segment.frames[first..first + pack.frames as usize]);
+            rows.insert(pack.name, row);
+            map.push(Some(row));
+        }
+        merged.entries.extend(
+            segment
+                .entries
+                .iter()
+                .filter_map(|e| map[e.pack as usize].map(|pack| Entry { pack, ..*e })),
+        );
+    }
+    merged.entries.sort_unstable();
+    merged.entries.dedup();
+    merged
+}
