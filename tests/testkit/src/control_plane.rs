@@ -156,6 +156,11 @@ impl ControlPlane {
                 "--max-requests-inflight=4000",
                 "--max-mutating-requests-inflight=2000",
             ])
+            // An apiserver with an identity renews a Lease every ten seconds; a quiet cluster returns the same bytes twice.
+            .arg(format!(
+                "--feature-gates=APIServerIdentity={0},UnknownVersionInteroperabilityProxy={0}",
+                options.controllers
+            ))
             .args(["--event-ttl=24h", "--profiling=false"]);
         let apiserver = Server::start(folder, "kube-apiserver", apiserver, detached)?;
         let mut plane = ControlPlane {

@@ -22,6 +22,17 @@ async fn a_data_set_loads_changes_and_moves_to_another_cluster() {
     let again = load(&api, &data).await.unwrap();
     assert_eq!((again.created, again.existed), (0, 600));
 
+    // A quiet cluster holds nothing that moves by itself.
+    assert!(
+        api.list(
+            "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases",
+            ""
+        )
+        .await
+        .unwrap()
+        .is_empty()
+    );
+
     let read = floor(&api, &[]).await.unwrap();
     assert!(read.objects > 600, "{read:?}");
     let edit = Churn {
