@@ -17,6 +17,7 @@
 //! ```
 
 mod api;
+mod ark;
 mod binaries;
 mod churn;
 mod control_plane;
@@ -28,6 +29,7 @@ mod ports;
 mod process;
 
 pub use api::{Api, ApiError, Listed, Resource};
+pub use ark::{Ark, Ran, Running};
 pub use binaries::folder as binaries_folder;
 pub use churn::{Churn, ChurnReport, churn};
 pub use control_plane::{ControlPlane, Options};

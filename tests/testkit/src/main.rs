@@ -3,6 +3,7 @@
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -139,8 +140,18 @@ impl Cluster {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Up {
             dir,
             background,
@@ -229,27 +240,27 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn up(dir: &Path, background: bool, quiet: bool) -> anyhow::Result<()> {
-    let plane = ControlPlane::start_in(
-        dir,
-        Options {
-            controllers: !quiet,
-        },
-        background,
-    )
-    .await?;
+    let controllers = !quiet;
+    let starting = ControlPlane::start_in(dir, Options { controllers }, background);
+    let Some(plane) = unless_asked_to_end(starting).await? else {
+        return ark_testkit::stop_folder(dir);
+    };
     println!("{}", plane.kubeconfig().display());
     if background {
         plane.detach();
         return Ok(());
     }
     eprintln!("running; Ctrl-C ends it");
-    asked_to_end().await?;
+    unless_asked_to_end(std::future::pending::<anyhow::Result<()>>()).await?;
     plane.stop();
     ark_testkit::stop_folder(dir)
 }
 
 async fn minio(dir: &Path, background: bool, tls: bool, buckets: &[String]) -> anyhow::Result<()> {
-    let minio = Minio::start_in(dir, MinioOptions { tls }, background).await?;
+    let starting = Minio::start_in(dir, MinioOptions { tls }, background);
+    let Some(minio) = unless_asked_to_end(starting).await? else {
+        return ark_testkit::stop_folder(dir);
+    };
     for bucket in buckets {
         minio.create_bucket(bucket)?;
     }
@@ -261,17 +272,21 @@ async fn minio(dir: &Path, background: bool, tls: bool, buckets: &[String]) -> a
         return Ok(());
     }
     eprintln!("running; Ctrl-C ends it");
-    asked_to_end().await?;
+    unless_asked_to_end(std::future::pending::<anyhow::Result<()>>()).await?;
     drop(minio);
     ark_testkit::stop_folder(dir)
 }
 
-async fn asked_to_end() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .context("listening for SIGTERM")?;
+/// The result of some work, or nothing if Ctrl-C or SIGTERM came first: work that is dropped ends the servers it has started.
+async fn unless_asked_to_end<T>(
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    let kind = tokio::signal::unix::SignalKind::terminate();
+    let mut terminate = tokio::signal::unix::signal(kind).context("listening for SIGTERM")?;
     tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("listening for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
+        result = work => result.map(Some),
+        result = tokio::signal::ctrl_c() => result.context("listening for Ctrl-C").map(|()| None),
+        _ = terminate.recv() => Ok(None),
     }
 }
 
