@@ -83,7 +83,7 @@ pub enum Error {
     #[error(transparent)]
     Prompt(#[from] PromptError),
     /// Something that cannot be taken back was not confirmed, and nobody can be asked.
-    #[error("{what} needs a confirmation, and there is no terminal to ask on")]
+    #[error("cannot {what} without a confirmation, and there is no terminal to ask on")]
     Unconfirmed {
         /// What would have been done.
         what: String,

@@ -138,6 +138,8 @@ impl Printer {
     /// Writes a list.
     pub fn list(&mut self, listing: Listing) -> io::Result<()> {
         match self.format {
+            // Headers over nothing say nothing; that it is nothing is said on stderr.
+            Output::Table | Output::Wide if listing.table.is_empty() => Ok(()),
             Output::Table => self.text(&listing.table.render(false)),
             Output::Wide => self.text(&listing.table.render(true)),
             Output::Name => self.names(&listing.names),
@@ -182,6 +184,7 @@ impl Printer {
     fn names(&mut self, names: &[String]) -> io::Result<()> {
         let text: String = names
             .iter()
+            .filter(|name| !name.is_empty())
             .map(|name| format!("{}\n", printable(name)))
             .collect();
         self.text(&text)

@@ -125,3 +125,93 @@ pub fn label(row: &BackupRow) -> String {
         false => row.cluster.name.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use ark_engine::{BackupStatus, ClusterRef, Counts, SessionId, WriteStats};
+
+    fn row(name: &str, cluster: &str, created: i64, deleted: bool) -> BackupRow {
+        let mut id = [0; 16];
+        id[0] = u8::try_from(created).unwrap();
+        BackupRow {
+            row: ark_format::documents::BackupRow {
+                id: SessionId(id),
+                epoch: 0,
+                name: name.to_owned(),
+                cluster: ClusterRef {
+                    id: format!("uid-{cluster}"),
+                    name: cluster.trim_end_matches('\'').to_owned(),
+                },
+                created,
+                status: BackupStatus::Completed,
+                counts: Counts::default(),
+                stats: WriteStats::default(),
+                expires: None,
+                datasets: Vec::new(),
+                segments: Vec::new(),
+                previous: None,
+                manifest_size: 0,
+            },
+            forgotten: deleted.then_some(1),
+            lost: false,
+        }
+    }
+
+    #[test]
+    fn names_and_ids_find_one_backup() {
+        let rows = Rows::new(vec![row("a", "x", 1, false), row("b", "x", 2, false)], None).unwrap();
+        assert_eq!(rows.find("a").unwrap().created, 1);
+        let id = rows.find("b").unwrap().id.to_string();
+        assert_eq!(rows.find(&id).unwrap().name, "b");
+        assert!(matches!(
+            rows.find("c"),
+            Err(Error::NoBackup { deleted: false, .. })
+        ));
+        assert!(!rows.several_clusters());
+        assert_eq!(rows.all_of_one_cluster().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_name_of_several_clusters_is_never_guessed() {
+        let all = vec![row("a", "x", 1, false), row("a", "y", 2, false)];
+        let rows = Rows::new(all.clone(), None).unwrap();
+        assert!(matches!(rows.find("a"), Err(Error::SeveralBackups { .. })));
+        assert!(rows.all_of_one_cluster().is_err());
+        let rows = Rows::new(all.clone(), Some("y")).unwrap();
+        assert_eq!(rows.find("a").unwrap().created, 2);
+        assert_eq!(
+            Rows::new(all.clone(), Some("uid-x")).unwrap().live().len(),
+            1
+        );
+        assert!(matches!(
+            Rows::new(all, Some("z")),
+            Err(Error::NoCluster { .. })
+        ));
+    }
+
+    #[test]
+    fn two_clusters_of_one_name_are_told_apart_by_id() {
+        let all = vec![row("a", "x", 1, false), row("a", "x'", 2, false)];
+        let error = Rows::new(all.clone(), Some("x")).unwrap_err().to_string();
+        assert!(error.contains("uid-x'"), "{error}");
+        assert_eq!(Rows::new(all, Some("uid-x'")).unwrap().live().len(), 1);
+    }
+
+    #[test]
+    fn deleted_backups_are_apart_and_the_newest_is_meant() {
+        let all = vec![
+            row("a", "x", 1, true),
+            row("a", "x", 2, true),
+            row("b", "x", 3, false),
+        ];
+        let rows = Rows::new(all, None).unwrap();
+        assert!(matches!(
+            rows.find("a"),
+            Err(Error::NoBackup { deleted: true, .. })
+        ));
+        assert_eq!(rows.find_deleted("a").unwrap().created, 2);
+        assert!(rows.find_deleted("b").is_err());
+    }
+}

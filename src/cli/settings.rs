@@ -16,7 +16,7 @@ use super::env::{self, Environment, Variable};
 use super::size::parse_size;
 
 /// The budget of a pipeline when nothing is said. Named in the help of `--memory`.
-pub const DEFAULT_MEMORY: u64 = 128 << 20;
+pub const DEFAULT_MEMORY: u64 = 64 << 20;
 
 /// The least budget that a pipeline can work with.
 pub const LEAST_MEMORY: u64 = 16 << 20;

@@ -101,12 +101,13 @@ async fn ask<T: Send + 'static>(
     }
 }
 
-/// Asks a yes-or-no question unless `--confirm` has answered it.
+/// Asks whether to do `what` ("delete the backup x") unless `--confirm` has answered it.
 pub async fn confirm(confirmed: bool, what: String) -> Result<()> {
     if confirmed {
         return Ok(());
     }
-    let question = format!("{what}?");
+    let mut question = format!("{what}?");
+    question[..1].make_ascii_uppercase();
     match ask(move || prompt::confirm(&question)).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Declined),

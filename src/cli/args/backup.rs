@@ -35,9 +35,6 @@ pub enum BackupCommand {
 pub struct BackupCreateArgs {
     /// Name of the backup
     pub name: String,
-    /// Which objects.
-    #[command(flatten)]
-    pub filters: FilterArgs,
     /// How long to keep it, like 30m, 24h, 7d; `ark forget --expired` deletes it then [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub ttl: Option<SignedDuration>,
@@ -47,6 +44,9 @@ pub struct BackupCreateArgs {
     /// Print what would be captured, with counts, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Which objects.
+    #[command(flatten)]
+    pub filters: FilterArgs,
 }
 
 /// Which cluster's backups.

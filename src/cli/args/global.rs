@@ -33,7 +33,7 @@ pub struct RepositoryArgs {
     /// URL of the repository: file:///path, s3://bucket/prefix, gs://…, az://…
     #[arg(long, global = true, value_name = "URL")]
     pub repo: Option<String>,
-    /// File that holds the repository's raw key (32 bytes, or 64 hex digits)
+    /// File that holds the repository's raw key (32 bytes, 64 hex digits or a recovery key)
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// File whose first line is the passphrase
@@ -102,7 +102,7 @@ pub struct TuningArgs {
     /// Most bytes to receive from the object store in a second
     #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size, hide_short_help = true)]
     pub limit_download: Option<u64>,
-    /// Memory budget [default: 128Mi]
+    /// Memory budget [default: 64Mi]
     #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size, hide_short_help = true)]
     pub memory: Option<u64>,
     /// Keep no local cache

@@ -9,6 +9,7 @@ use crate::cli::time::parse_duration;
 /// `ark forget`
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("rules").multiple(true).required(true)))]
+#[command(override_usage = "ark forget [OPTIONS] <RULE>...")]
 #[command(
     after_help = "A backup that any rule keeps is kept. Only this cluster's backups are judged; the newest completed\n\
                         backup is never deleted, and a partially failed one never pushes out a completed one.\n\

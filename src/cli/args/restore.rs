@@ -8,6 +8,10 @@ use super::values::{Labels, Mappings};
 
 /// `ark restore …`
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one value for each run of the program"
+)]
 pub enum RestoreCommand {
     /// Restore from a backup
     Create(RestoreCreateArgs),
@@ -32,9 +36,6 @@ pub struct RestoreCreateArgs {
     /// The backup (name or id)
     #[arg(long, value_name = "BACKUP")]
     pub from_backup: Option<String>,
-    /// Which objects.
-    #[command(flatten)]
-    pub filters: FilterArgs,
     /// Restore a namespace under another name
     #[arg(long, value_name = "FROM:TO,…")]
     pub namespace_mappings: Option<Mappings>,
@@ -53,6 +54,9 @@ pub struct RestoreCreateArgs {
     /// Which cluster's backup.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Which objects.
+    #[command(flatten)]
+    pub filters: FilterArgs,
 }
 
 /// What to do with objects that exist.

@@ -32,7 +32,9 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     // Dropping it anywhere is safe: every step leaves a whole repository, and the next prune goes on.
     let pruned = interrupt
         .unless(repository.prune(&options, |plan| {
-            talk.note(safe_text(&plan.to_string()).trim_end());
+            for line in safe_text(&plan.to_string()).lines() {
+                talk.note(line);
+            }
             progress.set("prune: working");
         }))
         .await;

@@ -1,8 +1,7 @@
 //! `ark backup create`
 //!
-//! Until the commit begins, Ctrl-C drops the capture and aborts the session, so that the next prune reclaims what was
-//! written. The commit itself is not interrupted by a first Ctrl-C: it is the moment in which the backup comes into
-//! being, and stopping half-way would leave the user not knowing whether it did.
+//! Ctrl-C drops the capture or the commit and aborts the session, so that the next prune reclaims what was written. An
+//! interrupt that comes while the commit is on its way may come too late: then the backup exists, and that is said.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +95,20 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
         log: report.log_text().into_bytes(),
     };
     let doing = format!("cannot commit the backup {}", args.name);
-    let committed = match session.commit(commit).await.doing(doing) {
+    let committed = match interrupt.unless(session.commit(commit)).await {
+        Ok(committed) => committed.doing(doing),
+        Err(interrupted) => {
+            let error = abort(&session, context, interrupted.into()).await;
+            if let Ok(manifest) = repository.manifest(&session.id()).await {
+                context.talk.note(&format!(
+                    "the interrupt came too late: the backup {} exists",
+                    manifest.row.name
+                ));
+            }
+            return Err(error);
+        }
+    };
+    let committed = match committed {
         Ok(committed) => committed,
         Err(error) => return Err(abort(&session, context, error).await),
     };

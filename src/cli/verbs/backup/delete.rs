@@ -91,8 +91,8 @@ fn question(rows: &[BackupRow]) -> String {
         .collect();
     let names = names.join(", ");
     match rows.len() {
-        1 => format!("Delete the backup {names}"),
-        n if n > SHOWN => format!("Delete {n} backups ({names} and {} more)", n - SHOWN),
-        n => format!("Delete {n} backups ({names})"),
+        1 => format!("delete the backup {names}"),
+        n if n > SHOWN => format!("delete {n} backups ({names} and {} more)", n - SHOWN),
+        n => format!("delete {n} backups ({names})"),
     }
 }

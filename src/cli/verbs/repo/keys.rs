@@ -84,7 +84,7 @@ pub async fn add(args: KeysAddArgs, context: &mut Context) -> Result<Exit> {
 
 pub async fn remove(args: KeysRemoveArgs, context: &mut Context) -> Result<Exit> {
     let repository = context.open().await?;
-    unlock::confirm(args.confirm, format!("Remove the key slot {}", args.id)).await?;
+    unlock::confirm(args.confirm, format!("remove the key slot {}", args.id)).await?;
     repository
         .remove_key(&args.id)
         .await

@@ -25,7 +25,7 @@ use crate::cli::size::grouped;
 use crate::cli::source::BackupSource;
 use crate::cli::spec;
 use crate::cli::time::name_stamp;
-use crate::restore::{self, Key, Monitor, Options, Outcome, Plan, RestoreReport, Wave};
+use crate::restore::{self, Key, Monitor, Options, Outcome, Plan, RestoreReport, Severity, Wave};
 
 pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit> {
     let (backup, name) = names(&args, context)?;
@@ -222,11 +222,7 @@ async fn real(
         &context.talk,
     )
     .await?;
-    for problem in &report.problems {
-        context
-            .talk
-            .line(&format!("ark: {}", safe_text(&problem.to_string())));
-    }
+    tell(&report, &name, &context.talk);
     let seconds = finished.duration_since(started).as_secs_f64();
     let mut value = json!(wanted);
     if let Value::Object(map) = &mut value {
@@ -291,6 +287,26 @@ fn status(report: &RestoreReport, started: Timestamp, finished: Timestamp) -> Re
             .then(|| report.problems.first().map(ToString::to_string))
             .flatten(),
         ..RestoreStatus::default()
+    }
+}
+
+/// How many problems are told as lines on stderr.
+const TOLD: usize = 20;
+
+fn tell(report: &RestoreReport, name: &str, talk: &Talk) {
+    for problem in report.problems.iter().take(TOLD) {
+        let line = safe_text(&problem.to_string());
+        match problem.severity {
+            Severity::Error => talk.line(&format!("ark: {line}")),
+            Severity::Warning => talk.note(&line),
+        }
+    }
+    let more = (report.warnings + report.errors).saturating_sub(TOLD as u64);
+    if more > 0 {
+        talk.note(&format!(
+            "and {} more: `ark restore describe {name} --details`",
+            grouped(more)
+        ));
     }
 }
 

@@ -37,22 +37,26 @@ pub async fn run(args: RestoreGetArgs, context: &mut Context) -> Result<Exit> {
     let mut items = Vec::new();
     let mut exit = Exit::Ok;
     for restore in &chosen {
-        let created = table_time(from_millis(restore.created), &context.zone);
         let cells = match document(&restore.name, &restore.document) {
             Ok(document) => {
                 let status = document.status.unwrap_or_default();
                 let spec = &document.spec;
+                let created = document
+                    .metadata
+                    .creation_timestamp
+                    .map_or(from_millis(restore.created), |at| at.0);
                 [
                     status.phase.to_string(),
                     status.warnings.to_string(),
                     status.errors.to_string(),
-                    created,
+                    table_time(created, &context.zone),
                     selector_text(spec.label_selector.as_ref(), &spec.or_label_selectors),
                 ]
             }
             Err(error) => {
                 context.talk.line(&Error::report(&error));
                 exit = Exit::Damage;
+                let created = table_time(from_millis(restore.created), &context.zone);
                 ["Damaged", "", "", &created, ""].map(str::to_owned)
             }
         };

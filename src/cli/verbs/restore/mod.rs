@@ -5,17 +5,22 @@ pub mod describe;
 pub mod get;
 pub mod logs;
 
+use std::collections::BTreeSet;
+
 use ark_engine::{Repository, RestoreSummary};
 
 use crate::api::{self, Restore};
 use crate::cli::error::{Doing, Error, Result};
 
-/// The restores on record, newest first.
+/// The restores, newest first. A restore is on record once when it begins and once when it ends; the newer record counts.
 async fn restores(repository: &Repository) -> Result<Vec<RestoreSummary>> {
-    repository
+    let mut records = repository
         .restores()
         .await
-        .doing("cannot list the restores")
+        .doing("cannot list the restores")?;
+    let mut seen = BTreeSet::new();
+    records.retain(|record| seen.insert(record.name.clone()));
+    Ok(records)
 }
 
 /// The newest restore of that name, or the one with that id.

@@ -1,0 +1,10 @@
+//! The command line from outside: help texts as snapshots, and what the binary says to bad input.
+//!
+//! Nothing here needs a cluster: repositories are folders, and the apiserver that is asked for is not there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_input;
+mod help;
+mod run;
+mod smoke;

@@ -1,0 +1,150 @@
+//! A life of a repository without a cluster.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::run::Sandbox;
+
+const OPEN: [&str; 4] = ["--repo", "repo", "--key-file", "key"];
+
+fn with(arguments: &[&'static str]) -> Vec<&'static str> {
+    [&OPEN, arguments].concat()
+}
+
+#[test]
+fn an_empty_repository_answers_every_question() {
+    let sandbox = Sandbox::with_repository();
+    for (arguments, says) in [
+        (&["repo", "info"][..], "Backups:              0"),
+        (&["repo", "keys", "list"], "first key"),
+        (&["verify"], "sound"),
+        (&["verify", "--read-data"], "every byte was read"),
+        (&["prune"], "Freed:"),
+        (&["prune", "--dry-run"], "packs in the repository: 0"),
+        (&["backup", "get"], ""),
+        (&["restore", "get"], ""),
+        (&["get", "backups", "-o", "json"], "\"items\": []"),
+        (&["repo", "init", "--if-needed"], ""),
+    ] {
+        let ran = sandbox.ark(&with(arguments));
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stdout.contains(says), "{arguments:?}: {}", ran.stdout);
+        assert!(
+            ran.stderr.contains("ark: direct mode, repository file://"),
+            "{}",
+            ran.stderr
+        );
+        let quiet = sandbox.ark(&[&with(arguments)[..], &["--quiet"]].concat());
+        assert_eq!(quiet.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn keys_come_and_go() {
+    let sandbox = Sandbox::with_repository();
+    let added = sandbox.ark(&with(&[
+        "repo",
+        "keys",
+        "add",
+        "--new-key-file",
+        "second",
+        "-o",
+        "name",
+    ]));
+    assert_eq!(added.code, 0, "{}", added.stderr);
+    let id = added.stdout.trim().to_owned();
+    assert_eq!(
+        sandbox
+            .ark(&["--repo", "repo", "--key-file", "second", "repo", "info"])
+            .code,
+        0
+    );
+    let recovery = sandbox.ark(&with(&["repo", "keys", "recovery"]));
+    std::fs::write(sandbox.path().join("paper"), &recovery.stdout).unwrap();
+    assert_eq!(
+        sandbox
+            .ark(&["--repo", "repo", "--key-file", "paper", "repo", "info"])
+            .code,
+        0
+    );
+    let refused = sandbox.ark(&[&OPEN[..], &["repo", "keys", "remove", &id]].concat());
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    let removed = sandbox.ark(&[&OPEN[..], &["repo", "keys", "remove", &id, "--confirm"]].concat());
+    assert_eq!(removed.code, 0, "{}", removed.stderr);
+    assert_eq!(
+        sandbox
+            .ark(&["--repo", "repo", "--key-file", "second", "repo", "info"])
+            .code,
+        5
+    );
+}
+
+#[test]
+fn passphrases_come_from_files_commands_and_the_environment() {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.path().join("pass"), "open sesame\n").unwrap();
+    let ran = sandbox.ark(&[
+        "--repo",
+        "repo",
+        "--passphrase-file",
+        "pass",
+        "repo",
+        "init",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("ARK0-"), "{}", ran.stdout);
+    let command = "printf 'open sesame\\nignored'";
+    let ran = sandbox.ark(&[
+        "--repo",
+        "repo",
+        "--passphrase-command",
+        command,
+        "repo",
+        "info",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let variables = [
+        ("ARK_REPOSITORY", "repo"),
+        ("ARK_PASSPHRASE", "open sesame"),
+    ];
+    assert_eq!(sandbox.ark_with(&["repo", "info"], &variables).code, 0);
+    let variables = [("ARK_REPOSITORY", "repo"), ("ARK_PASSPHRASE", "wrong")];
+    assert_eq!(sandbox.ark_with(&["repo", "info"], &variables).code, 5);
+}
+
+#[test]
+fn completion_and_manual_pages_are_made() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = sandbox.ark(&["completion", shell]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.stdout.contains("keep-daily"), "{shell}");
+    }
+    assert_eq!(sandbox.ark(&["man", "pages"]).code, 0);
+    let page = std::fs::read_to_string(sandbox.path().join("pages/ark-backup-create.1")).unwrap();
+    assert!(page.contains("include\\-namespaces"));
+    let version = sandbox.ark(&["version", "-o", "json"]);
+    assert!(version.stdout.contains("\"formatVersion\""));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command(&["completion", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before anything is read.
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
+    assert_eq!(stderr, "");
+}
