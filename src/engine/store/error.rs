@@ -155,7 +155,7 @@ impl StoreError {
             StoreError::NotFound { .. } => return None,
             StoreError::NoSuchLocation { url, what } => {
                 if what.contains("region") {
-                    "give the bucket's region with --region or AWS_REGION".to_owned()
+                    "give the bucket's region with --s3-region or AWS_REGION".to_owned()
                 } else if url.starts_with("file://") {
                     "check the path and that its disk is mounted; `ark repo init` creates the folder of a new repository".to_owned()
                 } else {
@@ -173,7 +173,7 @@ impl StoreError {
                 "raise the store's quota, or expire backups and run `ark prune`; nothing committed was lost".to_owned()
             }
             StoreError::Unreachable { .. } => {
-                "check the address (--endpoint), the network, the proxy and the CA file, and that the store is up; then run the command again".to_owned()
+                "check the address (--s3-endpoint), the network, the proxy and the CA file, and that the store is up; then run the command again".to_owned()
             }
             StoreError::Truncated { .. } | StoreError::TooLarge { .. } => {
                 "the object is damaged: run `ark verify` to see what that affects".to_owned()
