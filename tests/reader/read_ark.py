@@ -272,7 +272,7 @@ NAMES = [
     (COMMIT, f"manifests/{HEX16}-{SID}"),
     (TOMBSTONE, f"forgotten/{SID}(?:\\.(?!00000000){HEX8})?"),
     (UNDO, f"forgotten/{SID}(?:\\.(?!00000000){HEX8})?\\.undo"),
-    (CLAIM, f"names/{SID}-{HEX8}"),
+    (CLAIM, f"names/{SID}/{HEX8}"),
     (TRAILER, f"packs/(data|meta)/([0-9a-f]{{2}})/{SID}-{HEX8}"),
     (RESTORE, f"restores/{SID}-{HEX8}"),
     (VERIFY, f"verify/{SID}"),
