@@ -104,12 +104,13 @@ impl Requests<'_> {
             if error.is_already_exists() {
                 return Ok(Created::Exists);
             }
-            if validation == "Strict" && target.same_version {
-                if let Some(unknown) = unknown_fields(&error) {
-                    validation = "Ignore";
-                    dropped = Some(unknown);
-                    continue;
-                }
+            if validation == "Strict"
+                && target.same_version
+                && let Some(unknown) = unknown_fields(&error)
+            {
+                validation = "Ignore";
+                dropped = Some(unknown);
+                continue;
             }
             if is_address_taken(&error) {
                 // The apiserver says so before it looks at the name.
@@ -117,10 +118,10 @@ impl Requests<'_> {
                 let name = name
                     .as_ref()
                     .and_then(|object| object["metadata"]["name"].as_str());
-                if let Some(name) = name {
-                    if self.get(target, namespace, name).await?.is_some() {
-                        return Ok(Created::Exists);
-                    }
+                if let Some(name) = name
+                    && self.get(target, namespace, name).await?.is_some()
+                {
+                    return Ok(Created::Exists);
                 }
                 return Err(error);
             }

@@ -171,12 +171,12 @@ impl<'a> Chooser<'a> {
     async fn by_keys(&mut self, frontier: &mut HashSet<Key>) -> Result<(), RestoreError> {
         let mut keys = self.source.keys();
         while let Some(key) = keys.try_next().await? {
-            if let SourceKey::Object(key) = key {
-                if self.filter.by_key(&key) == ByKey::Take {
-                    frontier.extend(definition(&key));
-                    if key.resource == kinds::SERVICE_ACCOUNTS {
-                        self.accounts.insert(key.path());
-                    }
+            if let SourceKey::Object(key) = key
+                && self.filter.by_key(&key) == ByKey::Take
+            {
+                frontier.extend(definition(&key));
+                if key.resource == kinds::SERVICE_ACCOUNTS {
+                    self.accounts.insert(key.path());
                 }
             }
         }
@@ -219,10 +219,8 @@ impl<'a> Chooser<'a> {
                     }
                     self.choice.selected.insert(loaded.key.clone());
                 }
-                if looks {
-                    if let Ok(object) = serde_json::from_slice(&bytes) {
-                        frontier.extend(related(&loaded.key, &object));
-                    }
+                if looks && let Ok(object) = serde_json::from_slice(&bytes) {
+                    frontier.extend(related(&loaded.key, &object));
                 }
             }
         }
@@ -381,10 +379,10 @@ mod tests {
         let mut taken = Vec::new();
         let mut keys = source.keys();
         while let Some(key) = keys.try_next().await.unwrap() {
-            if let SourceKey::Object(key) = key {
-                if plan.intent(&key) == Intent::Apply {
-                    taken.push(key.to_string());
-                }
+            if let SourceKey::Object(key) = key
+                && plan.intent(&key) == Intent::Apply
+            {
+                taken.push(key.to_string());
             }
         }
         assert_eq!(taken.len() as u64, plan.objects());

@@ -290,10 +290,11 @@ impl Run<'_> {
     async fn fail_all(&self, resource: &GroupResource, text: &str) -> Result<(), RestoreError> {
         let mut keys = self.source.keys();
         while let Some(key) = keys.next().await {
-            if let SourceKey::Object(key) = key? {
-                if key.resource == *resource && self.plan.intent(&key) == Intent::Apply {
-                    self.applier.record(&key, &Outcome::Failed(text.to_owned()));
-                }
+            if let SourceKey::Object(key) = key?
+                && key.resource == *resource
+                && self.plan.intent(&key) == Intent::Apply
+            {
+                self.applier.record(&key, &Outcome::Failed(text.to_owned()));
             }
         }
         Ok(())

@@ -87,10 +87,13 @@ pub(super) mod memory {
     use super::*;
     use crate::api::Captured;
 
+    /// By path.
+    type Objects = BTreeMap<String, (Key, Bytes)>;
+
     /// Resources in the order of the dataset, each with its objects by path.
     #[derive(Default)]
     pub struct MemorySource {
-        resources: BTreeMap<(String, String), (ResourceEntry, BTreeMap<String, (Key, Bytes)>)>,
+        resources: BTreeMap<(String, String), (ResourceEntry, Objects)>,
     }
 
     impl MemorySource {
@@ -146,7 +149,7 @@ pub(super) mod memory {
             let objects = self.resources.get(&id).map(|(_, objects)| objects);
             let all: Vec<Loaded> = objects
                 .into_iter()
-                .flat_map(BTreeMap::values)
+                .flat_map(Objects::values)
                 .filter(|(key, _)| wanted(key))
                 .map(|(key, bytes)| Loaded {
                     key: key.clone(),

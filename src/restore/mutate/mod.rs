@@ -197,12 +197,12 @@ pub(super) fn remove_all(object: &mut Value, path: &[&str], fields: &[&str]) {
     for field in fields {
         map.remove(*field);
     }
-    if map.is_empty() && before > 0 {
-        if let Some((last, parent)) = path.split_last() {
-            if let Some(parent) = map_mut(object, parent) {
-                parent.remove(*last);
-            }
-        }
+    if map.is_empty()
+        && before > 0
+        && let Some((last, parent)) = path.split_last()
+        && let Some(parent) = map_mut(object, parent)
+    {
+        parent.remove(*last);
     }
 }
 

@@ -11,11 +11,11 @@ pub(super) fn step(object: &mut Value, preserve_node_ports: bool) {
     if text(object, &["spec", "type"]) == Some("ExternalName") {
         return;
     }
-    if text(object, &["spec", "clusterIP"]) != Some("None") {
-        if let Some(spec) = map_mut(object, &["spec"]) {
-            spec.remove("clusterIP");
-            spec.remove("clusterIPs");
-        }
+    if text(object, &["spec", "clusterIP"]) != Some("None")
+        && let Some(spec) = map_mut(object, &["spec"])
+    {
+        spec.remove("clusterIP");
+        spec.remove("clusterIPs");
     }
     if preserve_node_ports {
         return;
@@ -31,10 +31,10 @@ pub(super) fn step(object: &mut Value, preserve_node_ports: bool) {
         return;
     };
     for port in ports {
-        if !chosen.holds(port) {
-            if let Some(port) = port.as_object_mut() {
-                port.remove("nodePort");
-            }
+        if !chosen.holds(port)
+            && let Some(port) = port.as_object_mut()
+        {
+            port.remove("nodePort");
         }
     }
 }

@@ -22,10 +22,10 @@ pub fn step(object: &mut Value) {
             .and_then(Value::as_str)
             .is_none_or(|name| !super::secret::has_automatic_name(name, &prefix))
     });
-    if secrets.is_empty() {
-        if let Some(object) = object.as_object_mut() {
-            object.remove("secrets");
-        }
+    if secrets.is_empty()
+        && let Some(object) = object.as_object_mut()
+    {
+        object.remove("secrets");
     }
 }
 
