@@ -1,10 +1,10 @@
 //! Forgetting and undeleting backups: signed tombstones, honoured by prune after a grace.
 //!
-//! A tombstone deletes nothing. An undo counts only if a head read after it was written still lists the backup: else a
-//! prune may have dropped what it needs.
+//! A tombstone deletes nothing. An undo is done only when an epoch was published after it was written: a prune that
+//! listed the tombstones before it was there can then no longer publish what it decided, and every later one sees it.
 
 use ark_format::SessionId;
-use ark_format::documents::Tombstone;
+use ark_format::documents::{EpochBody, Tombstone};
 use ark_format::envelope::Kind;
 use ark_format::layout;
 
@@ -57,14 +57,26 @@ impl Repository {
         {
             Made::New { .. } | Made::Exists(_) => {}
         }
-        let after = self.view().await?;
-        if after
-            .backup(id)
-            .is_some_and(|row| row.forgotten.is_none() && !row.lost)
-        {
-            Ok(())
-        } else {
-            Err(gone())
+        loop {
+            let head = self.head().await?;
+            let hash = head.hash;
+            let view = self.view_at(head).await?;
+            if !view
+                .backup(id)
+                .is_some_and(|row| row.forgotten.is_none() && !row.lost)
+            {
+                return Err(gone());
+            }
+            let number = view.number;
+            let old_body = self.body_key_of(number).await?;
+            let next = EpochBody {
+                number: number + 1,
+                ..view.body
+            };
+            if self.publish(&next, hash).await? {
+                self.store().delete(&old_body).await?;
+                return Ok(());
+            }
         }
     }
 

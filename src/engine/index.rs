@@ -17,6 +17,8 @@ use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
 
+/// What is wrong with a segment that is not there.
+const MISSING: &str = "it is missing";
 /// Index segments are read so many at once.
 const FETCHES: usize = 8;
 
@@ -53,6 +55,8 @@ pub struct Index {
     condemned: HashSet<PackName>,
     /// Segments that could not be read: key and reason.
     pub problems: Vec<(String, String)>,
+    /// Whether some of them are missing: damage only if the head has not moved on.
+    pub lacks_segments: bool,
 }
 
 impl Index {
@@ -62,6 +66,7 @@ impl Index {
             segments,
             condemned,
             problems: Vec::new(),
+            lacks_segments: false,
         }
     }
 
@@ -144,7 +149,7 @@ impl Repository {
                     Ok(Err((key, source.to_string())))
                 }
                 Err(Error::Store(StoreError::NotFound { .. })) => {
-                    Ok(Err((key, "it is missing".to_owned())))
+                    Ok(Err((key, MISSING.to_owned())))
                 }
                 Err(error) => Err(error),
             }
@@ -162,7 +167,10 @@ impl Repository {
         for result in results {
             match result {
                 Ok(loaded) => index.segments.push(loaded),
-                Err(problem) => index.problems.push(problem),
+                Err(problem) => {
+                    index.lacks_segments |= problem.1 == MISSING;
+                    index.problems.push(problem);
+                }
             }
         }
         Ok(index)

@@ -184,7 +184,7 @@ impl Packer {
                 .frame_sealer(class, data_key)?
                 .padding(salt, zeros)
                 .making(&key)?;
-            state.stats.padding_bytes += bytes.len() as u64 + 8;
+            state.stats.padding_bytes += bytes.len() as u64;
             open.add(
                 SealedFrame {
                     bytes,

@@ -98,8 +98,8 @@ impl Repository {
     /// # Errors
     /// If the store fails or the head is damaged.
     pub async fn reader(&self) -> Result<Reader> {
-        match self.open_session(Activity::Restore).await {
-            Ok((session, view)) => self.reader_of(Some(session), view).await,
+        match self.open_session_with_index(Activity::Restore).await {
+            Ok((session, view, index)) => Ok(self.reader_of(Some(session), view, index)),
             Err(Error::Store(StoreError::PermissionDenied { .. })) => {
                 tracing::warn!(
                     "the repository cannot be written: reading without a pin; do not prune meanwhile"
@@ -115,12 +115,11 @@ impl Repository {
     /// # Errors
     /// As [`Repository::reader`].
     pub async fn browse(&self) -> Result<Reader> {
-        let view = self.view().await?;
-        self.reader_of(None, view).await
+        let (view, index) = self.view_with_index().await?;
+        Ok(self.reader_of(None, view, index))
     }
 
-    pub(crate) async fn reader_of(&self, session: Option<Session>, view: View) -> Result<Reader> {
-        let index = self.load_index(&view).await?;
+    pub(crate) fn reader_of(&self, session: Option<Session>, view: View, index: Index) -> Reader {
         let frames = FrameCache {
             budget: (self.inner.memory / 4) as usize,
             used: 0,
@@ -128,14 +127,14 @@ impl Repository {
             frames: HashMap::new(),
             order: BTreeMap::new(),
         };
-        Ok(Reader {
+        Reader {
             inner: Arc::new(Reading {
                 repository: self.clone(),
                 session,
                 state: Mutex::new(Arc::new(Snapshot { view, index })),
                 frames: Mutex::new(frames),
             }),
-        })
+        }
     }
 }
 
@@ -287,7 +286,7 @@ impl Reader {
 
     /// Looks at the head again; whether it is another one.
     async fn refresh(&self) -> bool {
-        let Ok(view) = self.repository().view().await else {
+        let Ok((view, index)) = self.repository().view_with_index().await else {
             return false;
         };
         if view.number == self.snapshot().view.number
@@ -295,9 +294,6 @@ impl Reader {
         {
             return false;
         }
-        let Ok(index) = self.repository().load_index(&view).await else {
-            return false;
-        };
         *self
             .inner
             .state

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ark_format::SessionId;
 use ark_format::documents::{Activity, Fence, Heartbeat, Pin};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
-use ark_format::{PackName, SessionId};
 
+use crate::index::Index;
 use crate::repository::{Made, Repository};
 use crate::view::View;
 use crate::{Error, Result};
@@ -73,8 +74,6 @@ impl Repository {
             let Made::New { size } = self.create_document(Kind::Session, &key, &pin).await? else {
                 continue;
             };
-            // Looked at after the pin is there: what a prune decided without seeing the pin is visible now.
-            let view = self.view().await?;
             let session = Session {
                 heartbeat: tokio::spawn(beat(self.clone(), stub.number, id)),
                 repository: self.clone(),
@@ -82,11 +81,43 @@ impl Repository {
                 epoch: stub.number,
                 pin_bytes: size,
             };
-            if view.body.watermark > session.epoch {
+            // Looked at after the pin is there: what a prune decided without seeing the pin is visible now. If the head
+            // has moved, a prune that never saw the pin may publish a watermark above it later still: begin again.
+            let view = match self.view().await {
+                Ok(view) => view,
+                Err(error) => {
+                    session.close().await?;
+                    return Err(error);
+                }
+            };
+            if view.number != session.epoch {
                 session.close().await?;
                 continue;
             }
             return Ok((session, view));
+        }
+    }
+
+    /// As [`Repository::open_session`], with the index of the view.
+    pub(crate) async fn open_session_with_index(
+        &self,
+        activity: Activity,
+    ) -> Result<(Session, View, Index)> {
+        loop {
+            let (session, view) = self.open_session(activity).await?;
+            let checked = async {
+                let index = self.load_index(&view).await?;
+                let moved = index.lacks_segments && self.head_stub().await?.0.number != view.number;
+                Ok((index, moved))
+            };
+            match checked.await {
+                Ok((index, false)) => return Ok((session, view, index)),
+                Ok((_, true)) => session.close().await?,
+                Err(error) => {
+                    session.close().await?;
+                    return Err(error);
+                }
+            }
         }
     }
 
@@ -103,7 +134,7 @@ impl Repository {
         }
     }
 
-    /// The sessions that have neither committed nor been fenced.
+    /// The sessions that have neither committed nor been fenced, and that the watermark has not passed.
     ///
     /// # Errors
     /// If the store fails.
@@ -112,7 +143,7 @@ impl Repository {
         let mut sessions: BTreeMap<SessionId, OpenSession> = BTreeMap::new();
         for object in self.store().list(layout::SESSIONS).await? {
             match layout::parse(&object.key) {
-                Some(Object::Session(epoch, id)) if !ended(&id) => {
+                Some(Object::Session(epoch, id)) if !ended(&id) && epoch >= view.body.watermark => {
                     let pin = self.read_document(Kind::Session, &object.key).await.ok();
                     let session = OpenSession {
                         id,
@@ -192,11 +223,6 @@ pub fn is_dead(session: &OpenSession, host: &dyn crate::env::Host, store_now: i6
 /// Whether a pack condemned in `condemned` may be dropped while these sessions are open.
 pub fn may_drop(condemned: u64, open: &[OpenSession]) -> bool {
     open.iter().all(|s| s.epoch >= condemned)
-}
-
-/// The session that a pack must be kept for, if any.
-pub fn holder<'a>(pack: &PackName, open: &'a [OpenSession]) -> Option<&'a OpenSession> {
-    open.iter().find(|s| s.id == pack.session)
 }
 
 impl From<tokio::task::JoinError> for Error {

@@ -14,8 +14,9 @@ use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
 use crate::error::DamagedAt;
+use crate::index::Index;
 use crate::repository::Repository;
-use crate::store::StoreError;
+use crate::store::{ObjectInfo, StoreError};
 use crate::{Error, Result};
 
 /// A backup in force.
@@ -58,6 +59,12 @@ pub struct Head {
     pub hash: [u8; 32],
     /// Its body.
     pub body: EpochBody,
+}
+
+/// What was listed before the head was read.
+struct Listing {
+    manifests: Vec<ObjectInfo>,
+    forgotten: Vec<ObjectInfo>,
 }
 
 /// A tombstone of a session.
@@ -202,11 +209,44 @@ impl Repository {
     /// # Errors
     /// If the store fails or the head is damaged. A damaged manifest is a problem of the view, not an error.
     pub async fn view(&self) -> Result<View> {
+        // Listed before the head is read that judges it: a commit that an older head would still count, although a
+        // newer one has closed its session for ever, can be created only after that newer head is there.
+        let listing = self.list_commits().await?;
         let head = self.head().await?;
-        self.view_at(head).await
+        self.view_of(head, listing).await
     }
 
+    /// The view and its index. Segments that are missing because the head has moved on are not damage.
+    pub(crate) async fn view_with_index(&self) -> Result<(View, Index)> {
+        for _ in 0..8 {
+            let view = self.view().await?;
+            let index = self.load_index(&view).await?;
+            if !index.lacks_segments || self.head_stub().await?.0.number == view.number {
+                return Ok((view, index));
+            }
+        }
+        Err(Error::Missing {
+            object: layout::INDEX.to_owned(),
+        })
+    }
+
+    async fn list_commits(&self) -> Result<Listing> {
+        let manifests = self.store().list(layout::MANIFESTS).await?;
+        let forgotten = self.store().list(layout::FORGOTTEN).await?;
+        Ok(Listing {
+            manifests,
+            forgotten,
+        })
+    }
+
+    /// What the repository consists of under a head that was read before: for a prune, which can only publish what
+    /// follows that very head.
     pub(crate) async fn view_at(&self, head: Head) -> Result<View> {
+        let listing = self.list_commits().await?;
+        self.view_of(head, listing).await
+    }
+
+    async fn view_of(&self, head: Head, listing: Listing) -> Result<View> {
         let Head { stub, hash, body } = head;
         let mut problems = Vec::new();
         let mut fences = BTreeMap::new();
@@ -224,7 +264,7 @@ impl Repository {
                 )
             })
             .collect();
-        for object in self.store().list(layout::MANIFESTS).await? {
+        for object in listing.manifests {
             let Some(Object::Manifest(epoch, id)) = layout::parse(&object.key) else {
                 continue;
             };
@@ -266,7 +306,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        let graves = self.graves(&mut problems).await?;
+        let graves = self.graves(listing.forgotten, &mut problems).await?;
         for (id, grave) in &graves {
             if let Some(row) = rows.get_mut(id) {
                 row.forgotten = grave.forgotten;
@@ -327,10 +367,11 @@ impl Repository {
 
     async fn graves(
         &self,
+        forgotten: Vec<ObjectInfo>,
         problems: &mut Vec<(String, String)>,
     ) -> Result<BTreeMap<SessionId, Grave>> {
         let mut newest: BTreeMap<SessionId, (u32, bool)> = BTreeMap::new();
-        for object in self.store().list(layout::FORGOTTEN).await? {
+        for object in forgotten {
             let (id, number, undone) = match layout::parse(&object.key) {
                 Some(Object::Tombstone(id, number)) => (id, number, false),
                 Some(Object::Undo(id, number)) => (id, number, true),

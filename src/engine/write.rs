@@ -148,16 +148,12 @@ impl Repository {
     /// # Errors
     /// [`Error::NameTaken`], [`Error::NameBusy`], or the store's.
     pub async fn begin_backup(&self, begin: BeginBackup) -> Result<WriteSession> {
-        let (session, view) = self.open_session(Activity::Backup).await?;
-        let started = async {
-            let claim_bytes = self
-                .claim(&view, &session, &begin.cluster, &begin.name)
-                .await?;
-            let index = self.load_index(&view).await?;
-            Ok((claim_bytes, index))
-        };
-        let (claim_bytes, index) = match started.await {
-            Ok(started) => started,
+        let (session, view, index) = self.open_session_with_index(Activity::Backup).await?;
+        let claim_bytes = match self
+            .claim(&view, &session, &begin.cluster, &begin.name)
+            .await
+        {
+            Ok(bytes) => bytes,
             Err(error) => {
                 session.close().await?;
                 return Err(error);

@@ -36,6 +36,8 @@ pub struct Facts {
     pub own: Option<SessionId>,
     /// Packs in the bucket, with their size.
     pub listed: BTreeMap<PackName, u64>,
+    /// Keys under `index/`, listed before the sessions were.
+    pub indexed: Vec<String>,
     /// Backups whose tombstone is due.
     pub due: BTreeSet<SessionId>,
 }
@@ -194,7 +196,8 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
             .map(|s| s.epoch)
             .min()
             .unwrap_or(view.number)
-            .min(view.number),
+            .min(view.number)
+            .max(view.body.watermark),
         dead_sessions: facts.dead.iter().map(ToString::to_string).collect(),
         ..PrunePlan::default()
     };

@@ -74,6 +74,8 @@ impl Repository {
                 listed.insert(name, object.size);
             }
         }
+        // Segments too: one whose session has neither pin nor commit in the later lists belongs to nobody.
+        let indexed = self.store().list(layout::INDEX).await?;
         let earlier = self.view_at(head.clone()).await?;
         let now = match own {
             Some(session) => self.store_now(session).await?,
@@ -133,7 +135,7 @@ impl Repository {
                     .iter()
                     .flat_map(|b| b.row.datasets.iter().map(|(_, r)| *r))
                     .collect();
-                let reader = self.reader_of(None, view.clone()).await?;
+                let reader = self.reader_of(None, view.clone(), index.clone());
                 mark(&reader, &index, &roots).await?
             }
         };
@@ -158,6 +160,7 @@ impl Repository {
             dead,
             own: own.map(|s| s.id),
             listed,
+            indexed: indexed.into_iter().map(|object| object.key).collect(),
             due,
         })
     }
@@ -255,7 +258,7 @@ impl Repository {
         Ok(Some(Done { deleted }))
     }
 
-    async fn body_key_of(&self, number: u64) -> Result<String> {
+    pub(crate) async fn body_key_of(&self, number: u64) -> Result<String> {
         let key = layout::epoch_stub(number);
         let bytes = self
             .store()
@@ -285,7 +288,7 @@ impl Repository {
     }
 
     /// Creates the next epoch; `false` if another prune has created it first.
-    async fn publish(&self, body: &EpochBody, parent_hash: [u8; 32]) -> Result<bool> {
+    pub(crate) async fn publish(&self, body: &EpochBody, parent_hash: [u8; 32]) -> Result<bool> {
         let nonce = self.env().bytes();
         let body_key = layout::epoch_body(body.number, &nonce);
         let bytes = self
@@ -344,32 +347,28 @@ impl Repository {
                 .filter(|(_, epoch)| **epoch < watermark)
                 .map(|(id, e)| layout::manifest(*e, *id)),
         );
-        // Segments of sessions that never committed, and bodies of epochs that are not the newest.
-        if had_sessions || !keys.is_empty() {
-            let in_force: BTreeSet<(SessionId, u32)> = facts
-                .view
-                .segments
-                .iter()
-                .map(|s| (s.session, s.number))
-                .collect();
-            for object in self.store().list(layout::INDEX).await? {
-                match layout::parse(&object.key) {
-                    Some(Object::Segment(id, number)) => {
-                        let fenced = facts
-                            .view
-                            .fences
-                            .get(&id)
-                            .is_some_and(|epoch| *epoch < watermark);
-                        if fenced && !in_force.contains(&(id, number)) {
-                            keys.push(object.key);
-                        }
+        // Segments that belong to nobody, and bodies of epochs that are not the newest.
+        let in_force: BTreeSet<(SessionId, u32)> = facts
+            .view
+            .segments
+            .iter()
+            .map(|s| (s.session, s.number))
+            .collect();
+        for key in &facts.indexed {
+            match layout::parse(key) {
+                Some(Object::Segment(id, number)) => {
+                    let open = facts.own == Some(id) || facts.open.iter().any(|s| s.id == id);
+                    if !open && !in_force.contains(&(id, number)) {
+                        keys.push(key.clone());
                     }
-                    Some(Object::EpochBody(number)) if number < facts.view.number => {
-                        keys.push(object.key)
-                    }
-                    _ => {}
                 }
+                Some(Object::EpochBody(number)) if number < facts.view.number => {
+                    keys.push(key.clone())
+                }
+                _ => {}
             }
+        }
+        if had_sessions || !keys.is_empty() {
             keys.extend(self.free_claims(facts, watermark).await?);
         }
         self.delete_all(keys).await

@@ -413,7 +413,12 @@ fn check_endpoint(
         "http" => Err(bad_url(
             endpoint,
             &format!(
-                "the endpoint of {url} speaks http without TLS; allow that explicitly (allow-http) or use https"
+                "the endpoint of {url} speaks http without TLS; allow that with {}=true, or use https",
+                match url {
+                    StoreUrl::Gcs { .. } => "GOOGLE_ALLOW_HTTP",
+                    StoreUrl::Azure { .. } => "AZURE_ALLOW_HTTP",
+                    _ => "AWS_ALLOW_HTTP",
+                }
             ),
         )),
         _ => Err(bad_url(

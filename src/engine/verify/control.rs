@@ -60,7 +60,9 @@ impl Repository {
                 };
                 (key, result)
             })
-            .buffer_unordered(FETCHES);
+            .buffer_unordered(FETCHES)
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed();
         let mut done = 0;
         while let Some((key, result)) = checks.next().await {
             match result {

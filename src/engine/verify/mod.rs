@@ -126,12 +126,15 @@ impl Repository {
     ) -> Result<VerifyReport> {
         let before = self.store().counters();
         // Pinned, so that a prune takes nothing away that is about to be read.
-        let (session, view) = match self.open_session(Activity::Verify).await {
-            Ok((session, view)) => (Some(session), view),
-            Err(Error::Store(StoreError::PermissionDenied { .. })) => (None, self.view().await?),
+        let (session, view, index) = match self.open_session_with_index(Activity::Verify).await {
+            Ok((session, view, index)) => (Some(session), view, index),
+            Err(Error::Store(StoreError::PermissionDenied { .. })) => {
+                let (view, index) = self.view_with_index().await?;
+                (None, view, index)
+            }
             Err(error) => return Err(error),
         };
-        let result = self.verify_view(view, options, monitor).await;
+        let result = self.verify_view(view, index, options, monitor).await;
         if let Some(session) = &session {
             session.close().await?;
         }
@@ -146,6 +149,7 @@ impl Repository {
     async fn verify_view(
         &self,
         view: crate::view::View,
+        index: crate::index::Index,
         options: VerifyOptions,
         monitor: &dyn VerifyMonitor,
     ) -> Result<VerifyReport> {
@@ -158,7 +162,7 @@ impl Repository {
         for (key, what) in &view.problems {
             findings.object(key, what);
         }
-        let reader = self.reader_of(None, view.clone()).await?;
+        let reader = self.reader_of(None, view.clone(), index);
         let snapshot = reader.snapshot();
         let index = &snapshot.index;
         for (key, what) in &index.problems {

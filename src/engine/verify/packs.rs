@@ -50,7 +50,9 @@ impl Repository {
                 };
                 (name, size, result)
             })
-            .buffer_unordered(width);
+            .buffer_unordered(width)
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed();
         let mut done = 0;
         let mut trailers = BTreeMap::new();
         while let Some((name, size, result)) = checks.next().await {
