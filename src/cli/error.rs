@@ -360,10 +360,14 @@ impl Error {
 
 fn engine_exit(error: &ark_engine::Error) -> Exit {
     use ark_engine::Error as E;
+    use ark_engine::store::StoreError;
     match error {
-        E::Damaged { .. } | E::Missing { .. } | E::ChunkUnknown { .. } | E::RolledBack { .. } => {
-            Exit::Damage
-        }
+        E::Damaged { .. }
+        | E::Missing { .. }
+        | E::ChunkUnknown { .. }
+        | E::PruneBlocked { .. }
+        | E::RolledBack { .. }
+        | E::Store(StoreError::Truncated { .. } | StoreError::TooLarge { .. }) => Exit::Damage,
         E::NotARepository { .. }
         | E::TooNew { .. }
         | E::WrongKey { .. }

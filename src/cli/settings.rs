@@ -123,9 +123,14 @@ impl fmt::Debug for StoreSettings {
 }
 
 impl StoreSettings {
-    /// As the engine takes them. An endpoint written with `http://` is meant so: what goes over the wire is encrypted
-    /// by ark, and signed by the S3 protocol.
+    /// As the engine takes them. An endpoint written with `http://` is meant so, by flag or by variable: what goes over
+    /// the wire is encrypted by ark, and signed by the S3 protocol.
     pub fn options(&self) -> StoreOptions {
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+        let endpoint = self.s3_endpoint.as_ref().or_else(|| {
+            let set = variables.iter().filter_map(|name| self.env.get(*name));
+            set.into_iter().find(|value| !value.is_empty())
+        });
         StoreOptions {
             endpoint: self.s3_endpoint.clone(),
             region: self.s3_region.clone(),
@@ -134,10 +139,7 @@ impl StoreSettings {
             proxy: self.proxy.clone(),
             storage_class: self.storage_class.clone(),
             sse_kms_key: self.sse_kms_key.clone(),
-            allow_http: self
-                .s3_endpoint
-                .as_ref()
-                .is_some_and(|endpoint| endpoint.starts_with("http://")),
+            allow_http: endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")),
             limit_upload: self.limit_upload,
             limit_download: self.limit_download,
             env: self.env.clone(),

@@ -176,6 +176,14 @@ pub enum Error {
     /// The process is stopping.
     #[error("stopped before the work was done")]
     Stopped,
+    /// Damage hides what is needed, so everything is kept.
+    #[error("nothing is pruned while {object} is damaged: {problem}")]
+    PruneBlocked {
+        /// The object's key.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Something could not be read, for a reason that also hit others.
     #[error("{0}")]
     Unreadable(String),
@@ -194,6 +202,9 @@ impl Error {
             Error::Store(e) => return e.hint(),
             Error::Damaged { .. } | Error::Missing { .. } | Error::ChunkUnknown { .. } => {
                 "run `ark verify` to see what is affected; a new backup writes again what it needs"
+            }
+            Error::PruneBlocked { .. } => {
+                "everything is kept; run `ark verify --read-data` to see what is affected, and put the object back from a copy of the repository if there is one"
             }
             Error::NotARepository { .. } => {
                 "check the URL, or make a repository there with `ark repo init`"

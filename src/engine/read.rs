@@ -552,6 +552,7 @@ impl Error {
             Error::Store(StoreError::NotFound { key, .. }) => Error::Missing {
                 object: key.clone(),
             },
+            Error::Store(error) => Error::Store(error.clone()),
             other => Error::Unreadable(other.to_string()),
         }
     }

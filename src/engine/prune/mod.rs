@@ -8,6 +8,7 @@
 //!
 //! Clocks decide liveness only: when a session counts as dead, and when a tombstone's grace is over.
 
+mod leftovers;
 mod mark;
 mod plan;
 mod publish;
@@ -137,6 +138,9 @@ impl Repository {
             report.waiting_for.clone_from(&plan.waiting_for);
             report.unused_bytes = plan.unused_bytes;
             self.clean_up(&facts).await?;
+            if round == 0 {
+                self.remove_leftovers(&facts).await?;
+            }
             if !plan.changes() {
                 break;
             }

@@ -101,15 +101,17 @@ impl Repository {
         let view = self.view_at(head).await?;
         if let Some((object, problem)) = view.problems.first() {
             tracing::error!(%object, %problem, "damaged");
-            return Err(Error::Unreadable(format!(
-                "nothing is pruned while {object} is damaged: {problem}"
-            )));
+            return Err(Error::PruneBlocked {
+                object: object.clone(),
+                problem: problem.clone(),
+            });
         }
         let index = self.load_index(&view).await?;
         if let Some((object, problem)) = index.problems.first() {
-            return Err(Error::Unreadable(format!(
-                "nothing is pruned while {object} is damaged: {problem}"
-            )));
+            return Err(Error::PruneBlocked {
+                object: object.clone(),
+                problem: problem.clone(),
+            });
         }
         let due: BTreeSet<SessionId> = view
             .backups
