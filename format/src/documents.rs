@@ -314,6 +314,9 @@ impl Manifest {
 impl BackupRow {
     /// The root of a dataset.
     pub fn dataset(&self, name: &str) -> Option<Root> {
-        self.datasets.iter().find(|(n, _)| n == name).map(|(_, root)| *root)
+        self.datasets
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, root)| *root)
     }
 }

@@ -189,10 +189,10 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     // bincode counts the bytes of what it decodes (8 for a u64 that stands in one byte), and allocates a string before
     // it looks whether its bytes are there: the limit must be at least 8 times the input, and not much more.
     let (document, used) = match bytes.len() {
-        0..=0x1_0000 => limited::<T, 0x8_0000>(bytes),
-        0..=0x8_0000 => limited::<T, 0x40_0000>(bytes),
-        0..=0x40_0000 => limited::<T, 0x200_0000>(bytes),
-        0..=0x200_0000 => limited::<T, 0x1000_0000>(bytes),
+        ..=0x1_0000 => limited::<T, 0x8_0000>(bytes),
+        0x1_0001..=0x8_0000 => limited::<T, 0x40_0000>(bytes),
+        0x8_0001..=0x40_0000 => limited::<T, 0x200_0000>(bytes),
+        0x40_0001..=0x200_0000 => limited::<T, 0x1000_0000>(bytes),
         _ => limited::<T, { 8 * DOCUMENT_MAX }>(bytes),
     }?;
     if used != bytes.len() {

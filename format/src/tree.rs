@@ -328,9 +328,9 @@ pub fn decode_node(bytes: &[u8]) -> Result<Node, DecodeError> {
         for key in keys {
             let id = ChunkId(c.array("a child id")?);
             let entries = decode_entries(&mut c)?;
-            sum = sum.checked_add(entries).ok_or(DecodeError::Invalid(
-                "a node's entry counts exceed 64 bits",
-            ))?;
+            sum = sum
+                .checked_add(entries)
+                .ok_or(DecodeError::Invalid("a node's entry counts exceed 64 bits"))?;
             children.push((key, Child { id, entries }));
         }
         Node::Inner { level, children }

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+/// Whether bytes decode to what went in.
+pub type Decodes = Box<dyn Fn(&[u8]) -> bool>;
+
 /// One vector.
 pub struct Vector {
     /// Its name, unique.
@@ -29,7 +32,7 @@ pub struct Vector {
     /// Whether the bytes may differ between versions of zstd.
     pub decode_only: bool,
     /// Whether bytes decode to what went in.
-    pub decodes: Box<dyn Fn(&[u8]) -> bool>,
+    pub decodes: Decodes,
 }
 
 impl Vector {
