@@ -383,6 +383,8 @@ impl Run {
                 if self.mutated(Mutant::SegmentsAfterSessions) {
                     pruner.listing.segments = repository.segments;
                 }
+                let listing = &pruner.listing;
+                let nobodys = listing.segments & !listing.sessions & !listing.commits;
                 let planner = Planner {
                     own: repacks.then_some(own),
                     mutant: self.mutant,
@@ -391,6 +393,9 @@ impl Run {
                     Some(plan) => {
                         if self.mutated(Mutant::DeleteBeforePublish) {
                             repository.deletes.packs |= plan.deletes.packs;
+                        }
+                        if self.mutated(Mutant::SegmentsDeletedBeforePublish) {
+                            repository.deletes.segments |= plan.deletes.segments & nobodys;
                         }
                         pruner.listing = Listing::default();
                         pruner.plan = plan;
@@ -406,6 +411,7 @@ impl Run {
             PrunerStep::Upload => {
                 repository.packs |= one(own);
                 repository.content[own] = pruner.plan.copy;
+                repository.segments |= one(own);
                 pruner.step = PrunerStep::Publish;
             }
             PrunerStep::Publish => {
@@ -501,7 +507,7 @@ impl Run {
             && head.dropped == 0
             && each(repository.packs).all(|pack| entries_of(head.index, pack) & live != 0)
             && repository.pins == 0
-            && repository.segments == 0
+            && repository.segments == head.segments
             && repository.fences == 0
             && repository.commits == head.marked
             && repository.forgotten & !repository.undone == 0

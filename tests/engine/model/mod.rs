@@ -181,6 +181,7 @@ fn run_that_breaks(mutant: Mutant) -> Run {
             undo: true,
             ..run(&[], &[pruner(3)])
         },
+        Mutant::SegmentsDeletedBeforePublish => run(&[], &[repacker(1), pruner(1)]),
         Mutant::RepackDropsAtOnce => run(&[writer(A | B, 1)], &[repacker(2)]),
     };
     Run {
@@ -206,6 +207,7 @@ fn run_that_breaks(mutant: Mutant) -> Run {
 #[case::epoch_overwritten(Mutant::EpochOverwritten)]
 #[case::stubs_deleted(Mutant::StubsDeleted)]
 #[case::delete_before_publish(Mutant::DeleteBeforePublish)]
+#[case::segments_deleted_before_publish(Mutant::SegmentsDeletedBeforePublish)]
 #[case::forget_invalidates_segments(Mutant::ForgetInvalidatesSegments)]
 #[case::entries_dropped_early(Mutant::EntriesDroppedEarly)]
 #[case::fence_deleted_above_watermark(Mutant::FenceDeletedAboveWatermark)]

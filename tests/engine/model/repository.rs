@@ -53,8 +53,10 @@ pub struct Epoch {
     pub number: u8,
     /// Every session below is closed for ever; a commit below counts only if the epoch names it.
     pub watermark: u8,
-    /// Segments in force.
+    /// Entries in force.
     pub index: Entries,
+    /// Segments that a pruner wrote and that hold some of them: without these the entries cannot be read.
+    pub segments: Slots,
     /// For each pack the epoch that condemned it, 0 if none did.
     pub condemned: [u8; SLOTS],
     /// Packs that no later view contains; their objects may still be there.
@@ -148,6 +150,9 @@ impl Repository {
         let mut valid = self.counting(epoch) & !epoch.absorbed();
         if mutant == Some(Mutant::ForgetInvalidatesSegments) {
             valid &= !self.forgotten | self.undone;
+        }
+        if epoch.segments & !self.segments != 0 {
+            return None;
         }
         let mut index = epoch.index;
         for slot in each(valid) {

@@ -36,6 +36,8 @@ pub enum Mutant {
     StubsDeleted,
     /// Dropped packs are deleted before the epoch that drops them is published.
     DeleteBeforePublish,
+    /// Segments that seem to be nobody's are deleted before the epoch is published.
+    SegmentsDeletedBeforePublish,
     /// Segments of a forgotten backup no longer count, absorbed or not.
     ForgetInvalidatesSegments,
     /// Only live entries of packs that are kept survive in the index; a condemned pack's entries go at once.

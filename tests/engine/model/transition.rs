@@ -179,6 +179,12 @@ impl Planner {
             }
         }
         epoch.index = index;
+        let written = if copy == 0 { 0 } else { own };
+        for slot in each(parent.segments | written) {
+            if entries_of(index, slot) != 0 {
+                epoch.segments |= one(slot);
+            }
+        }
         epoch.dropped = parent.dropped & repository.packs | dropping;
 
         // Deletes. A segment goes once it is absorbed, its session retired, or nobody's; a manifest only below the
@@ -187,7 +193,7 @@ impl Planner {
         let nobodys = listing.segments & !listing.sessions & !listing.commits;
         let mut deletes = Deletes {
             packs: epoch.dropped,
-            segments: (finished & repository.segments | nobodys) & !own,
+            segments: (finished & repository.segments | nobodys | parent.segments) & !own,
             manifests: 0,
             pins: own,
         };
@@ -207,6 +213,7 @@ impl Planner {
                 deletes.pins |= one(slot);
             }
         }
+        deletes.segments &= !epoch.segments;
         Some(Plan {
             epoch,
             deletes,
