@@ -16,7 +16,7 @@ use crate::cluster::{GroupResource, kinds};
 pub enum Decision {
     /// It is on its way out: it is waited for and then created.
     WaitUntilGone,
-    /// This restore put it there before, and nothing changed it since.
+    /// This restore put it there before.
     Done,
     /// It is as in the backup.
     Unchanged,
@@ -46,11 +46,14 @@ pub fn decide(live: &Value, wanted: &Value, rules: Rules<'_>) -> Decision {
         normalised(live, rules.resource),
         normalised(wanted, rules.resource),
     );
+    // What this restore put there is done, even if a controller or a default changed it since: with the policy to leave
+    // what exists, nothing would be changed anyway.
+    let ours = is_marked_alike(live, wanted);
+    if ours && (from == to || rules.policy == ExistingResourcePolicy::None) {
+        return Decision::Done;
+    }
     if from == to {
-        return match is_marked_alike(live, wanted) {
-            true => Decision::Done,
-            false => Decision::Unchanged,
-        };
+        return Decision::Unchanged;
     }
     if *rules.resource == kinds::SERVICE_ACCOUNTS {
         return match merge_service_account(live, wanted) {
@@ -144,10 +147,7 @@ mod tests {
         let other = json!({"metadata": {"name": "a", "labels": {BACKUP_NAME: "b", RESTORE_NAME: "other"}}, "data": {"k": "v"}});
         assert_eq!(decide(&other, &wanted, rules), Decision::Unchanged);
         let changed = json!({"metadata": {"name": "a", "labels": {BACKUP_NAME: "b", RESTORE_NAME: "r"}}, "data": {"k": "x"}});
-        assert_eq!(
-            decide(&changed, &wanted, rules),
-            Decision::Leave(Skip::ExistsAndDiffers)
-        );
+        assert_eq!(decide(&changed, &wanted, rules), Decision::Done);
     }
 
     #[test]
