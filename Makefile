@@ -10,7 +10,7 @@ help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
-demo: cluster-tools ## Back up, break, restore and prune a throwaway cluster; DEMO_KUBECONFIG=… uses yours
+demo: ## Back up, break, restore and prune a throwaway cluster; DEMO_KUBECONFIG=… uses yours
 	tests/demo.sh
 
 .PHONY: test

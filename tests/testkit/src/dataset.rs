@@ -135,6 +135,7 @@ pub struct Dataset {
     shapes: Vec<(Shape, usize)>,
     /// For each shape the numbers of its objects in each namespace.
     placed: BTreeMap<&'static str, Vec<Vec<usize>>>,
+    inert: bool,
 }
 
 /// The object being made.
@@ -180,10 +181,20 @@ impl Dataset {
             namespaces,
             shapes: Vec::new(),
             placed: BTreeMap::new(),
+            inert: false,
         };
         data.count(spec.objects);
         data.place();
         data
+    }
+
+    /// The same data set without what costs something in a cluster that has nodes and a cloud behind it: no pods, nothing that
+    /// makes pods, no load balancers.
+    pub fn inert(mut self) -> Dataset {
+        self.shapes
+            .retain(|(shape, _)| !matches!(shape.plural, "pods" | "daemonsets"));
+        self.inert = true;
+        self
     }
 
     fn count(&mut self, objects: usize) {
@@ -351,7 +362,10 @@ impl Dataset {
             number,
             home,
         };
-        let body = (shape.build)(&slot, &mut random);
+        let mut body = (shape.build)(&slot, &mut random);
+        if self.inert && body.fields["spec"]["type"] == "LoadBalancer" {
+            body.fields["spec"]["type"] = "ClusterIP".into();
+        }
         let api_version = if group.is_empty() {
             shape.version.to_owned()
         } else {
@@ -515,6 +529,18 @@ mod tests {
                 item.name.len() <= 253
                     && item.object["metadata"]["labels"]["app.kubernetes.io/part-of"] == "ark-demo"
             );
+        }
+    }
+
+    #[test]
+    fn an_inert_data_set_makes_no_pods_and_no_load_balancers() {
+        let (all, inert) = (data(2000, 1), data(2000, 1).inert());
+        let kept = inert.items().count();
+        assert_eq!(kept, inert.len());
+        assert!(kept > all.len() / 2 && kept < all.len());
+        for item in inert.items() {
+            assert!(!matches!(item.resource.kind.as_str(), "Pod" | "DaemonSet"));
+            assert_ne!(item.object["spec"]["type"], "LoadBalancer");
         }
     }
 
