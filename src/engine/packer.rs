@@ -259,7 +259,8 @@ impl Packer {
             if first.bytes.len() < second.bytes.len() {
                 std::mem::swap(&mut first, &mut second);
             }
-            if second.bytes.len() < LEFTOVER {
+            let fits = first.frames.len() + second.frames.len() + 1 < PACK_FRAMES_MAX;
+            if second.bytes.len() < LEFTOVER && fits {
                 first.absorb(std::mem::take(&mut second));
             }
             let meta = std::mem::take(&mut state.meta);
