@@ -1,0 +1,15 @@
+//! `ark` as its users run it: the program itself, against real apiservers and real stores.
+//!
+//! Every test starts servers of its own, in folders of its own, and ends them by dropping them; none knows of another.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod damage;
+mod filters;
+mod interruption;
+mod place;
+mod refusals;
+mod restore;
+mod round_trip;
+mod snapshot;
+mod storage;
