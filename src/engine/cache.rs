@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use crate::Result;
 use crate::store::Store;
+use crate::{Error, Result};
 
 /// Copies of the control objects of one repository.
 #[derive(Clone, Debug)]
@@ -40,6 +40,30 @@ impl Cache {
         let bytes = store.get(key).await?;
         self.put(key, &bytes).await;
         Ok(bytes)
+    }
+
+    /// What `open` makes of the object. A cached copy that it finds damaged is fetched anew: only what the store has
+    /// can be damage.
+    ///
+    /// # Errors
+    /// Those of `open`, or the store's.
+    pub async fn get_checked<T>(
+        &self,
+        store: &Store,
+        key: &str,
+        size: Option<u64>,
+        open: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let bytes = self.get(store, key, size).await?;
+        match open(&bytes) {
+            Err(Error::Damaged { .. }) if self.folder.is_some() => {}
+            opened => return opened,
+        }
+        self.remove(key).await;
+        let bytes = store.get(key).await?;
+        let opened = open(&bytes)?;
+        self.put(key, &bytes).await;
+        Ok(opened)
     }
 
     /// Keeps a copy of an object.

@@ -13,7 +13,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::error::DamagedAt;
 use crate::repository::Repository;
-use crate::store::StoreError;
+use crate::store::{Created, StoreError};
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -144,10 +144,7 @@ impl Repository {
                     reference: reference.clone(),
                     segment: Arc::new(segment),
                 })),
-                Err(Error::Damaged { source, .. }) => {
-                    self.inner.cache.remove(&key).await;
-                    Ok(Err((key, source.to_string())))
-                }
+                Err(Error::Damaged { source, .. }) => Ok(Err((key, source.to_string()))),
                 Err(Error::Store(StoreError::NotFound { .. })) => {
                     Ok(Err((key, MISSING.to_owned())))
                 }
@@ -178,12 +175,11 @@ impl Repository {
 
     async fn read_segment(&self, reference: &SegmentRef) -> Result<Segment> {
         let key = layout::segment(reference.session, reference.number);
-        let bytes = self
-            .inner
+        let open = |bytes: &[u8]| self.decode_segment(&key, bytes);
+        self.inner
             .cache
-            .get(self.store(), &key, Some(reference.size))
-            .await?;
-        self.decode_segment(&key, &bytes)
+            .get_checked(self.store(), &key, Some(reference.size), open)
+            .await
     }
 
     pub(crate) fn decode_segment(&self, key: &str, bytes: &[u8]) -> Result<Segment> {
@@ -194,6 +190,22 @@ impl Repository {
             object_key: key,
         };
         sealer.decode(bytes).at(key)
+    }
+
+    /// Creates the object of a new segment. Another one under its name would be taken for it.
+    pub(crate) async fn create_segment(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+        match self.store().create(key, bytes.into()).await? {
+            Created::New => Ok(()),
+            Created::Exists(_) => {
+                let source = ark_format::DecodeError::Invalid(
+                    "another object has the name of a new segment",
+                );
+                Err(Error::Damaged {
+                    object: key.to_owned(),
+                    source,
+                })
+            }
+        }
     }
 
     pub(crate) fn encode_segment(&self, key: &str, segment: &Segment) -> Result<Vec<u8>> {

@@ -74,11 +74,11 @@ impl Repository {
             name: id.to_owned(),
         };
         let key = layout::restore(id.parse().map_err(|_| missing())?, 0);
-        let bytes = match self.inner.cache.get(self.store(), &key, None).await {
-            Ok(bytes) => bytes,
-            Err(Error::Store(crate::store::StoreError::NotFound { .. })) => return Err(missing()),
-            Err(error) => return Err(error),
-        };
-        self.sealer().decode(Kind::Restore, &key, &bytes).at(&key)
+        let open = |bytes: &[u8]| self.sealer().decode(Kind::Restore, &key, bytes).at(&key);
+        let cache = &self.inner.cache;
+        match cache.get_checked(self.store(), &key, None, open).await {
+            Err(Error::Store(crate::store::StoreError::NotFound { .. })) => Err(missing()),
+            record => record,
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! declared dead. Index segments count if the head lists them or their session's commit counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use ark_format::documents::{self, EpochBody, EpochStub, Fence, Manifest, SegmentRef, Tombstone};
 use ark_format::envelope::{Kind, kind_of};
@@ -114,27 +115,30 @@ impl Repository {
     pub async fn head(&self) -> Result<Head> {
         // A prune deletes the body of the epoch before its own: read the head again then.
         for _ in 0..8 {
+            // Looked up first: another process may see a newer one while this one reads the head.
+            let seen = self.seen();
             let (stub, hash) = self.head_stub().await?;
-            match self
+            if let Some(seen) = seen.filter(|seen| *seen > stub.number) {
+                return Err(Error::RolledBack {
+                    found: stub.number,
+                    seen,
+                });
+            }
+            let key = &stub.body_key;
+            let open = |bytes: &[u8]| {
+                if *blake3::hash(bytes).as_bytes() != stub.body_hash {
+                    return Err(ark_format::DecodeError::Unauthentic).at(key);
+                }
+                self.sealer().decode(Kind::EpochBody, key, bytes).at(key)
+            };
+            let body = self
                 .inner
                 .cache
-                .get(self.store(), &stub.body_key, Some(stub.body_size))
-                .await
-            {
-                Ok(bytes) => {
-                    if *blake3::hash(&bytes).as_bytes() != stub.body_hash {
-                        self.inner.cache.remove(&stub.body_key).await;
-                        let source = ark_format::DecodeError::Unauthentic;
-                        return Err(Error::Damaged {
-                            object: stub.body_key,
-                            source,
-                        });
-                    }
-                    let body = self
-                        .sealer()
-                        .decode(Kind::EpochBody, &stub.body_key, &bytes)
-                        .at(&stub.body_key)?;
-                    self.remember(stub.number)?;
+                .get_checked(self.store(), key, Some(stub.body_size), open)
+                .await;
+            match body {
+                Ok(body) => {
+                    self.remember(stub.number);
                     return Ok(Head { stub, hash, body });
                 }
                 Err(Error::Store(StoreError::NotFound { key, .. })) => {
@@ -177,31 +181,27 @@ impl Repository {
         Ok((stub, *blake3::hash(&bytes).as_bytes()))
     }
 
-    /// Keeps the newest epoch seen in the state directory; an older head than that is a rollback.
-    fn remember(&self, number: u64) -> Result<()> {
-        let Some(folder) = &self.inner.state_dir else {
-            return Ok(());
-        };
-        let path = folder.join(format!("{}.epoch", self.id()));
-        let seen = std::fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok());
-        match seen {
-            Some(seen) if seen > number => {
-                return Err(Error::RolledBack {
-                    found: number,
-                    seen,
-                });
-            }
-            Some(seen) if seen == number => return Ok(()),
-            _ => {}
+    fn seen_path(&self) -> Option<PathBuf> {
+        let folder = self.inner.state_dir.as_ref()?;
+        Some(folder.join(format!("{}.epoch", self.id())))
+    }
+
+    /// The newest epoch that a client of this state directory has seen; an older head than that is a rollback.
+    fn seen(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.seen_path()?).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Keeps the number of an epoch that was seen.
+    fn remember(&self, number: u64) {
+        let Some(path) = self.seen_path() else { return };
+        if self.seen() >= Some(number) {
+            return;
         }
-        let kept = std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, number.to_string()));
-        if let Err(error) = kept {
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if let Err(error) = folder.and_then(|()| std::fs::write(&path, number.to_string())) {
             tracing::debug!(%error, "the state directory cannot be written");
         }
-        Ok(())
     }
 
     /// What the repository consists of now.
@@ -306,6 +306,10 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        // It may have been committed, and listed by the head, since the listing.
+        for row in rows.values_mut().filter(|row| row.lost) {
+            row.lost = self.store().head(&row.manifest_key()).await?.is_none();
+        }
         let graves = self.graves(listing.forgotten, &mut problems).await?;
         for (id, grave) in &graves {
             if let Some(row) = rows.get_mut(id) {
@@ -337,12 +341,11 @@ impl Repository {
     /// The commit of a session; `None` if it is a fence.
     pub(crate) async fn read_commit(&self, epoch: u64, id: SessionId) -> Result<Option<Manifest>> {
         let key = layout::manifest(epoch, id);
-        let bytes = self.inner.cache.get(self.store(), &key, None).await?;
-        let result = self.decode_commit(&key, id, &bytes);
-        if result.is_err() {
-            self.inner.cache.remove(&key).await;
-        }
-        result
+        let open = |bytes: &[u8]| self.decode_commit(&key, id, bytes);
+        self.inner
+            .cache
+            .get_checked(self.store(), &key, None, open)
+            .await
     }
 
     pub(crate) fn decode_commit(
@@ -392,16 +395,18 @@ impl Repository {
             };
             if !undone {
                 let key = layout::tombstone(id, number);
-                let bytes = match self.inner.cache.get(self.store(), &key, None).await {
-                    Ok(bytes) => bytes,
+                let open =
+                    |bytes: &[u8]| self.decode_signed::<Tombstone>(Kind::Tombstone, &key, bytes);
+                let stone = self
+                    .inner
+                    .cache
+                    .get_checked(self.store(), &key, None, open)
+                    .await;
+                match stone {
                     Err(Error::Store(StoreError::NotFound { .. })) => continue,
-                    Err(error) => return Err(error),
-                };
-                match self.decode_signed::<Tombstone>(Kind::Tombstone, &key, &bytes) {
                     Ok(stone) if stone.session == id => grave.forgotten = Some(stone.at),
                     Ok(_) => problems.push((key, "it is another backup's".to_owned())),
                     Err(Error::Damaged { object, source }) => {
-                        self.inner.cache.remove(&object).await;
                         problems.push((object, source.to_string()));
                     }
                     Err(error) => return Err(error),
