@@ -246,6 +246,19 @@ impl Repository {
                 .iter()
                 .map(|old| layout::segment(old.session, old.number)),
         );
+        // Segments that no epoch has and whose session has ended. Only now: until the Create above, another prune could
+        // still have published an epoch with them.
+        for key in &facts.indexed {
+            if let Some(Object::Segment(id, number)) = layout::parse(key)
+                && !facts.open.iter().any(|s| s.id == id)
+                && !body
+                    .segments
+                    .iter()
+                    .any(|s| s.session == id && s.number == number)
+            {
+                keys.push(key.clone());
+            }
+        }
         keys.push(self.body_key_of(facts.view.number).await?);
         for (id, _) in &plan.remove {
             if let Some(row) = facts.view.backup(id) {
@@ -280,7 +293,7 @@ impl Repository {
         let bytes = self.encode_segment(&key, segment)?;
         let size = bytes.len() as u64;
         self.inner.cache.put(&key, &bytes).await;
-        self.store().create(&key, bytes.into()).await?;
+        self.create_segment(&key, bytes).await?;
         Ok(SegmentRef {
             session,
             number,
@@ -319,7 +332,8 @@ impl Repository {
         Ok(self.head_stub().await?.0.number == body.number)
     }
 
-    /// Deletes what ended sessions left, as far as the head in force allows. Needs no new epoch.
+    /// Deletes what ended sessions left, as far as the head in force allows. Needs no new epoch, and so takes no segment:
+    /// an epoch published since these facts were read may have it.
     pub(super) async fn clean_up(&self, facts: &Facts) -> Result<()> {
         let watermark = facts.view.body.watermark;
         let mut keys = Vec::new();
@@ -349,21 +363,9 @@ impl Repository {
                 .filter(|(_, epoch)| **epoch < watermark)
                 .map(|(id, e)| layout::manifest(*e, *id)),
         );
-        // Segments that belong to nobody, and bodies of epochs that are not the newest.
-        let in_force: BTreeSet<(SessionId, u32)> = facts
-            .view
-            .segments
-            .iter()
-            .map(|s| (s.session, s.number))
-            .collect();
+        // Bodies of epochs that are not the newest.
         for key in &facts.indexed {
             match layout::parse(key) {
-                Some(Object::Segment(id, number)) => {
-                    let open = facts.own == Some(id) || facts.open.iter().any(|s| s.id == id);
-                    if !open && !in_force.contains(&(id, number)) {
-                        keys.push(key.clone());
-                    }
-                }
                 Some(Object::EpochBody(number)) if number < facts.view.number => {
                     keys.push(key.clone())
                 }
