@@ -126,6 +126,8 @@ struct Writing {
     packer: Packer,
     /// Chunks that this session has taken in; another of its writers may refer to them.
     taken: Mutex<HashSet<ChunkId>>,
+    /// How many of them stand in buffers of writers that have not ended.
+    unsent: AtomicU64,
     leftovers: tokio::sync::Mutex<Buffer>,
     tasks: tokio::sync::Mutex<JoinSet<Result<()>>>,
     budget: Arc<Semaphore>,
@@ -181,6 +183,7 @@ impl Repository {
                 claim_bytes,
                 index,
                 taken: Mutex::default(),
+                unsent: AtomicU64::new(0),
                 leftovers: tokio::sync::Mutex::default(),
                 tasks: tokio::sync::Mutex::default(),
                 budget: Arc::new(Semaphore::new(budget)),
@@ -281,6 +284,7 @@ impl WriteSession {
         // If this future is dropped before the task has the frame, its chunks are lost, and others may refer to them.
         let mut guard = PoisonGuard {
             session: self,
+            why: "a frame was dropped before it was stored",
             armed: true,
         };
         self.check()?;
@@ -335,9 +339,15 @@ impl WriteSession {
     ///
     /// # Errors
     /// [`Error::Fenced`] if a prune declared the session dead; [`Error::Poisoned`] if a writer failed or was dropped
-    /// unfinished; or the store's. Nothing is committed then.
+    /// unfinished; or the store's. Nothing is committed then, and it cannot be tried again.
     pub async fn commit(&self, commit: Commit) -> Result<Committed> {
         let inner = &self.inner;
+        // Packs that an attempt could not upload are gone with it: another one would refer to them.
+        let mut guard = PoisonGuard {
+            session: self,
+            why: "an earlier attempt did not end",
+            armed: true,
+        };
         let leftovers = std::mem::take(&mut *inner.leftovers.lock().await);
         self.submit(PackClass::Data, leftovers).await?;
         let mut tasks = inner.tasks.lock().await;
@@ -346,6 +356,10 @@ impl WriteSession {
         }
         drop(tasks);
         self.check()?;
+        if inner.unsent.load(Ordering::SeqCst) > 0 {
+            self.poison("a writer has not ended");
+            self.check()?;
+        }
         inner.packer.finish().await?;
 
         let mut stats = inner.packer.stats().await;
@@ -356,7 +370,7 @@ impl WriteSession {
             let bytes = repository.encode_segment(&key, &segment)?;
             let size = bytes.len() as u64;
             repository.inner.cache.put(&key, &bytes).await;
-            repository.store().create(&key, bytes.into()).await?;
+            repository.create_segment(&key, bytes).await?;
             stats.index_bytes = size;
             let entries = segment.entries.len() as u64;
             segments.push(SegmentRef {
@@ -404,6 +418,7 @@ impl WriteSession {
             Made::New { size } => size,
             Made::Exists(_) => return Err(fenced()),
         };
+        guard.armed = false;
         inner.session.committed();
         // The fence may have been cleaned away before the commit was created: then the watermark has passed us.
         let (stub, _) = repository.head_stub().await?;
@@ -434,14 +449,14 @@ impl WriteSession {
 
 struct PoisonGuard<'a> {
     session: &'a WriteSession,
+    why: &'static str,
     armed: bool,
 }
 
 impl Drop for PoisonGuard<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.session
-                .poison("a frame was dropped before it was stored");
+            self.session.poison(self.why);
         }
     }
 }
@@ -534,6 +549,7 @@ impl ChunkWriter {
         self.buffer.ids.push(id);
         self.buffer.lengths.push(bytes.len() as u32);
         self.buffer.bytes.extend_from_slice(bytes);
+        self.session.inner.unsent.fetch_add(1, Ordering::SeqCst);
         if self.buffer.bytes.len() >= self.target {
             self.cut().await?;
         }
@@ -546,6 +562,8 @@ impl ChunkWriter {
     /// As [`ChunkWriter::put_value`].
     pub async fn cut(&mut self) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
+        let sent = buffer.ids.len() as u64;
+        self.session.inner.unsent.fetch_sub(sent, Ordering::SeqCst);
         let class = self.pack_class();
         let result = self.session.submit(class, buffer).await;
         if let Err(error) = &result {
@@ -570,6 +588,8 @@ impl ChunkWriter {
             let full = std::mem::take(&mut *shared);
             session.submit(PackClass::Data, full).await?;
         }
+        let sent = self.buffer.ids.len() as u64;
+        session.inner.unsent.fetch_sub(sent, Ordering::SeqCst);
         shared.ids.append(&mut self.buffer.ids);
         shared.lengths.append(&mut self.buffer.lengths);
         shared.bytes.append(&mut self.buffer.bytes);
