@@ -318,17 +318,14 @@ impl Reader {
             let cached = places
                 .first()
                 .and_then(|p| self.frame_cached(&(p.pack, p.frame)).map(|f| (f, p.slot)));
-            match cached {
-                Some((frame, slot)) => {
-                    results.insert(*id, self.take(kind, id, &frame, slot));
-                }
-                None if places.is_empty() => {
-                    results.insert(*id, Err(Error::ChunkUnknown { id: id.to_string() }));
-                }
-                None => {
-                    results.insert(*id, Err(Error::ChunkUnknown { id: id.to_string() }));
-                    missing.push((*id, places));
-                }
+            let taken = cached.map(|(frame, slot)| self.take(kind, id, &frame, slot));
+            if let Some(Ok(bytes)) = taken {
+                results.insert(*id, Ok(bytes));
+                continue;
+            }
+            results.insert(*id, Err(Error::ChunkUnknown { id: id.to_string() }));
+            if !places.is_empty() {
+                missing.push((*id, places));
             }
         }
         // Each round tries the next place of what could not be read from the one before.
@@ -471,6 +468,14 @@ impl Reader {
         let range: Range<u64> = start..u64::from(last.offset) + u64::from(last.stored);
         let bytes = match self.repository().store().get_range(&key, range).await {
             Ok(bytes) => bytes,
+            // Cut short: what stands before the cut can still be read.
+            Err(StoreError::Truncated { .. }) if run.len() > 1 => {
+                let mut frames = Vec::with_capacity(run.len());
+                for at in run {
+                    frames.extend(Box::pin(self.fetch_run(kind, vec![at])).await);
+                }
+                return frames;
+            }
             Err(error) => {
                 let error = Error::from(error);
                 return run

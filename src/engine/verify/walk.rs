@@ -13,6 +13,7 @@ use super::{Findings, VerifyMonitor, VerifyReport};
 use crate::index::Index;
 use crate::read::Reader;
 use crate::repository::Repository;
+use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -119,7 +120,12 @@ impl Walk<'_> {
             }
             let node = match self.reader.node(child.id, level).await {
                 Ok(node) => node,
-                Err(error @ Error::Store(_)) => return Err(error),
+                // An object that is cut short is damage; a store that fails is not.
+                Err(error @ Error::Store(_))
+                    if !matches!(error, Error::Store(StoreError::Truncated { .. })) =>
+                {
+                    return Err(error);
+                }
                 Err(error) => {
                     let (object, what) = self.culprit(&child.id, &error, findings);
                     let item = owner.map_or_else(
