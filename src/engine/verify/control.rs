@@ -35,6 +35,9 @@ impl Repository {
         let mut required = vec![layout::CONFIG.to_owned(), own_slot];
         required.extend(self.inner.data_keys.keys().map(|n| layout::data_key(*n)));
         required.extend((0..=view.number).map(layout::epoch_stub));
+        // A cached copy hides that they are gone.
+        let segments = view.segments.iter();
+        required.extend(segments.map(|s| layout::segment(s.session, s.number)));
         for key in required {
             if !there.contains(key.as_str()) {
                 findings.object(&key, "it is missing");

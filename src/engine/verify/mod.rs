@@ -17,8 +17,10 @@ use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 use serde::Serialize;
 
+use crate::index::Index;
 use crate::repository::Repository;
 use crate::store::{RequestCounts, StoreError};
+use crate::view::View;
 use crate::{Error, Result};
 
 /// How to verify.
@@ -134,7 +136,7 @@ impl Repository {
             }
             Err(error) => return Err(error),
         };
-        let result = self.verify_view(view, index, options, monitor).await;
+        let result = self.verify_settled(view, index, options, monitor).await;
         if let Some(session) = &session {
             session.close().await?;
         }
@@ -146,10 +148,31 @@ impl Repository {
         Ok(report)
     }
 
+    /// Verifies a view; again if something seems damaged and the head has moved on since: a prune may have taken it away.
+    async fn verify_settled(
+        &self,
+        mut view: View,
+        mut index: Index,
+        options: VerifyOptions,
+        monitor: &dyn VerifyMonitor,
+    ) -> Result<VerifyReport> {
+        for _ in 0..8 {
+            let number = view.number;
+            let result = self.verify_view(view, index, options, monitor).await;
+            if result.as_ref().is_ok_and(VerifyReport::is_sound)
+                || self.head_stub().await?.0.number == number
+            {
+                return result;
+            }
+            (view, index) = self.view_with_index().await?;
+        }
+        self.verify_view(view, index, options, monitor).await
+    }
+
     async fn verify_view(
         &self,
-        view: crate::view::View,
-        index: crate::index::Index,
+        view: View,
+        index: Index,
         options: VerifyOptions,
         monitor: &dyn VerifyMonitor,
     ) -> Result<VerifyReport> {
@@ -193,8 +216,10 @@ impl Repository {
         for (name, row) in &rows {
             let key = layout::pack(name);
             match listed.get(name) {
-                // Dropped while this ran, or by the head itself.
-                None if view.condemned.contains_key(name) => {}
+                // Dropped while this ran: no damage, unless something still needs it.
+                None if view.condemned.contains_key(name) => {
+                    findings.packs.insert(*name);
+                }
                 None => {
                     findings.object(&key, "it is missing");
                     findings.packs.insert(*name);
