@@ -21,7 +21,7 @@ pub use plan::{PackLine, PrunePlan};
 
 use crate::repository::Repository;
 use crate::session::Session;
-use crate::store::RequestCounts;
+use crate::store::{RequestCounts, StoreError};
 use crate::{Error, Result};
 
 /// Transitions of one prune at most: condemn, drop, and what a lost race adds.
@@ -102,15 +102,36 @@ impl Repository {
         if self.key_set().signing.is_none() {
             return Err(Error::Role { what: "prune" });
         }
-        self.lend_reserve().await?;
         let before = self.store().counters();
-        let (session, _) = self.open_session(Activity::Prune).await?;
-        let result = self.prune_rounds(options, &session, &mut progress).await;
-        let closed = session.close().await;
-        let mut report = result?;
-        closed?;
+        let mut report = match self.prune_once(options, &mut progress).await {
+            // Another try, in the room that the reserve takes.
+            Err(Error::Store(StoreError::Full { .. })) if self.store().is_local() => {
+                self.lend_reserve().await?;
+                self.prune_once(options, &mut progress).await?
+            }
+            result => result?,
+        };
         self.restore_reserve().await?;
         report.requests = self.store().counters() - before;
+        Ok(report)
+    }
+
+    async fn prune_once(
+        &self,
+        options: &PruneOptions,
+        progress: &mut impl FnMut(&PrunePlan),
+    ) -> Result<PruneReport> {
+        let (session, _) = self.open_session(Activity::Prune).await?;
+        let result = self.prune_rounds(options, &session, progress).await;
+        if let Err(Error::Store(StoreError::Full { .. })) = &result
+            && self.store().is_local()
+        {
+            // Ending the session takes some room too; an open one would hold back what the next try can free.
+            self.lend_reserve().await?;
+        }
+        let closed = session.close().await;
+        let report = result?;
+        closed?;
         Ok(report)
     }
 

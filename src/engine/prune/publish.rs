@@ -419,14 +419,7 @@ impl Repository {
 
     /// On a full disk the reserve makes room for the epoch that frees the rest.
     pub(super) async fn lend_reserve(&self) -> Result<()> {
-        if !self.store().is_local() {
-            return Ok(());
-        }
-        match self.store().probe_create().await {
-            Err(StoreError::Full { .. }) => Ok(self.store().delete(layout::RESERVE).await?),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(()),
-        }
+        Ok(self.store().delete(layout::RESERVE).await?)
     }
 
     /// Puts the reserve back, if there is room.
