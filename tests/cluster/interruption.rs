@@ -14,7 +14,7 @@ use crate::place::Place;
 use crate::snapshot::{Snapshot, assert_same, snapshot};
 
 const OBJECTS: usize = 200;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_folder() {
@@ -35,6 +35,8 @@ struct World {
     place: Place,
     random: Random,
     seed: u64,
+    /// What the last undisturbed prune took.
+    prune_takes: Duration,
     /// What each committed backup gave when it was new.
     committed: BTreeMap<String, (String, Vec<String>)>,
 }
@@ -64,14 +66,15 @@ impl World {
             place,
             random: Random::new(seed, &[]),
             seed,
+            prune_takes: Duration::ZERO,
             committed: BTreeMap::new(),
         }
     }
 
     async fn run(mut self) {
         self.backups().await;
-        self.restores().await;
         self.prunes().await;
+        self.restores().await;
         drop(self.plane);
     }
 
@@ -145,12 +148,9 @@ impl World {
                 self.seed
             );
         }
-        let pruned = self
-            .place
-            .ark
-            .run(&["prune", "--now", "-o", "json"])
-            .done()
-            .json();
+        let ran = self.place.ark.run(&["prune", "--now", "-o", "json"]).done();
+        self.prune_takes = ran.took;
+        let pruned = ran.json();
         assert_eq!(
             pruned["waiting_for"],
             json!([]),
@@ -189,6 +189,7 @@ impl World {
     }
 
     async fn restores(&mut self) {
+        self.keep(1);
         let backup = self.place.backups().remove(0);
         let namespace = self.data.namespaces()[0].clone();
         let before = snapshot(&self.api, &namespace).await;
@@ -239,14 +240,13 @@ impl World {
     }
 
     async fn prunes(&mut self) {
-        let ran = self.place.ark.run(&["prune", "--now"]).done();
         for round in 0..ROUNDS {
             self.change().await;
             let name = format!("prune-{round}");
             self.place.backup(&name);
             self.remember(&name);
             self.keep(2);
-            self.disturb(&["prune", "--now"], ran.took * 2);
+            self.disturb(&["prune", "--now"], self.prune_takes);
             self.assert_whole(&format!("after-{round}")).await;
         }
     }

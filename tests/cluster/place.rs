@@ -96,13 +96,13 @@ impl Place {
         assert_eq!(report["unreferenced"], serde_json::json!([]), "{report:#}");
         let head = report["epoch"].as_u64().unwrap();
         let backups = self.backup_ids();
-        let mut sessions = BTreeSet::new();
+        let mut sessions: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for key in self.keys().await {
             let in_force = match layout::parse(&key).unwrap() {
                 Object::Manifest(_, id) if backups.contains(&id.to_string()) => true,
                 Object::Session(epoch, id) | Object::Manifest(epoch, id) => {
                     if epoch + 1 < head {
-                        sessions.insert(id);
+                        sessions.entry(id).or_default().push(key.clone());
                     }
                     true
                 }
@@ -112,7 +112,7 @@ impl Place {
             };
             assert!(in_force, "{key} is left over at epoch {head}");
         }
-        assert!(sessions.len() <= 1, "left over at {head}: {sessions:?}");
+        assert!(sessions.len() <= 1, "left over at {head}: {sessions:#?}");
         if let Some(root) = self.root() {
             for folder in ["packs", "index", "manifests"] {
                 let staged = half_written(&root.join(folder));
