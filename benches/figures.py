@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Measures ark on a real API server: figures.py [--objects 20000] [--memory-at 50000] [--keep DIR]
+
+Starts quiet control planes (etcd and kube-apiserver, nothing else writes), fills one with the test kit's data set, and runs
+ark's release binary beside the floors: plain paged LISTs, plain concurrent POSTs, `tar | zstd -3` of the same JSON. Prints one
+JSON line a step, and at the end the ratios. Needs `cargo build --release -p ark -p ark-testkit` first.
+"""
+import argparse, json, os, shutil, subprocess, sys, tempfile, time
+
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.expanduser("~/.cache/ark-target"))
+ARK, KIT = f"{TARGET}/release/ark", f"{TARGET}/release/ark-testkit"
+
+
+def run(*argv, env=None, check=True):
+    """Runs a command; returns its stdout, wall and CPU seconds, and its peak anonymous memory in MiB."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen(argv, stdout=out, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+        peak = 0
+        while child.poll() is None:
+            try:
+                with open(f"/proc/{child.pid}/status") as f:
+                    peak = max([peak] + [int(l.split()[1]) for l in f if l.startswith("RssAnon")])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+            time.sleep(0.01)
+        wall = time.monotonic() - began
+        err = child.stderr.read().decode()
+        if check and child.returncode != 0:
+            sys.exit(f"{' '.join(argv)} ended with {child.returncode}:\n{err}")
+        out.seek(0)
+        return out.read().decode(), wall, peak / 1024
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def say(step, **figures):
+    print(json.dumps({"step": step, **figures}), flush=True)
+    return figures
+
+
+def tar_zstd(dump, folder):
+    """Bytes of `tar | zstd -3` of the dumped objects, one file each, in the order of the dump."""
+    os.makedirs(folder)
+    names = []
+    with open(dump) as lines:
+        for number, line in enumerate(lines):
+            names.append(f"{number:06}.json")
+            item = json.loads(line)
+            with open(f"{folder}/{names[-1]}", "w") as f:
+                f.write(json.dumps(item.get("object", item), separators=(",", ":"), ensure_ascii=False))
+    with open(f"{folder}.list", "w") as f:
+        f.write("\n".join(names))
+    out = subprocess.run(f"tar -C {folder} -cf - -T {folder}.list | zstd -3 -q | wc -c", shell=True, check=True, capture_output=True)
+    shutil.rmtree(folder)
+    return int(out.stdout)
+
+
+class Cluster:
+    def __init__(self, work, name, *flags):
+        self.folder = f"{work}/{name}"
+        run(KIT, "up", self.folder, "--background", *flags)
+        self.kubeconfig = f"{self.folder}/kubeconfig"
+
+    def stop(self):
+        run(KIT, "down", self.folder)
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument("--objects", type=int, default=20000)
+    args.add_argument("--memory-at", type=int, default=50000)
+    args.add_argument("--skip-restore", action="store_true")
+    args = args.parse_args()
+    work = tempfile.mkdtemp(prefix="ark-figures-")
+    clusters = []
+    try:
+        measure(args, work, clusters)
+    finally:
+        for cluster in clusters:
+            cluster.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def measure(args, work, clusters):
+    env = {"ARK_REPOSITORY": f"file://{work}/repo", "ARK_KEY_FILE": f"{work}/key", "ARK_CACHE_DIR": f"{work}/cache",
+           "ARK_STATE_DIR": f"{work}/state"}
+    run(ARK, "repo", "init", env=env)
+    source = Cluster(work, "source", "--quiet")
+    clusters.append(source)
+    env["KUBECONFIG"] = source.kubeconfig
+    say("load", **last_json(run(KIT, "load", "--kubeconfig", source.kubeconfig, "--objects", str(args.objects))[0]))
+
+    def backup(name, **extra):
+        out, wall, anon = run(ARK, "backup", "create", name, "-o", "json", env=env)
+        result = json.loads(out)
+        repository, stats = result["repository"], result["repository"]["stats"]
+        return say(name, seconds=round(wall, 2), objects_per_s=round(repository["items"] / wall), items=repository["items"],
+                   logical_bytes=repository["logicalBytes"], added_bytes=repository["addedBytes"],
+                   **{k: v for k, v in stats.items() if k.endswith("bytes")}, manifest_bytes=repository["manifestBytes"],
+                   api_requests=sum(result["run"]["apiRequests"].values()), store=result["run"]["storeRequests"],
+                   peak_anon_mib=round(anon, 1), **extra)
+
+    def floor():
+        out, wall, _ = run(KIT, "floor", "--kubeconfig", source.kubeconfig)
+        return say("floor: plain LISTs", seconds_process=round(wall, 2), **last_json(out))
+
+    floor()
+    dump = f"{work}/dump.jsonl"
+    run(KIT, "dump", "--kubeconfig", source.kubeconfig, "--out", dump)
+    whole = say("floor: tar | zstd -3", bytes=tar_zstd(dump, f"{work}/files"))["bytes"]
+    first_floor = floor()
+    first = backup("first")
+    floors, seconds = [first_floor["seconds"]], [first["seconds"]]
+    unchanged = backup("unchanged")
+    for n in range(3):
+        floors.append(floor()["seconds"])
+        env_fresh = {**env, "ARK_REPOSITORY": f"file://{work}/repo-{n}"}
+        run(ARK, "repo", "init", env=env_fresh)
+        _, wall, _ = run(ARK, "backup", "create", "again", env=env_fresh)
+        seconds.append(say("first, another repository", seconds=round(wall, 2))["seconds"])
+        shutil.rmtree(f"{work}/repo-{n}")
+    changed_dump = f"{work}/changed.jsonl"
+    run(KIT, "churn", "--kubeconfig", source.kubeconfig, "--percent", "1", "--change", "--out", changed_dump)
+    alone = say("floor: zstd -3 of the changed objects", bytes=tar_zstd(changed_dump, f"{work}/changed"))["bytes"]
+    changed = backup("changed")
+    run(KIT, "churn", "--kubeconfig", source.kubeconfig, "--percent", "1", "--delete", "--seed", "2")
+    backup("deleted")
+    out, wall, anon = run(ARK, "verify", "--read-data", "-o", "json", env=env)
+    say("verify --read-data", seconds=round(wall, 2), peak_anon_mib=round(anon, 1), sound=json.loads(out).get("damage") == [])
+
+    ratios = {
+        "first: stored / tar|zstd": round(first["added_bytes"] / whole, 2),
+        "unchanged: bytes": unchanged["added_bytes"], "unchanged: PUTs": unchanged["store"]["put"],
+        "changed: stored / zstd": round(changed["added_bytes"] / alone, 2),
+        "backup / LIST, medians": round(sorted(seconds)[len(seconds) // 2] / sorted(floors)[len(floors) // 2], 2),
+    }
+    if not args.skip_restore:
+        target = Cluster(work, "target", "--quiet")
+        clusters.append(target)
+        out, wall, anon = run(ARK, "restore", "create", "--from-backup", "first", "-o", "json", "--kubeconfig", target.kubeconfig,
+                              env=env, check=False)
+        report = json.loads(out)["report"]
+        created = report.get("totals", report).get("created", 0)
+        restored = say("restore into an empty cluster", seconds=round(wall, 2), created=created, objects_per_s=round(created / wall),
+                       peak_anon_mib=round(anon, 1))
+        plain = Cluster(work, "plain", "--quiet")
+        clusters.append(plain)
+        posted = say("floor: plain POSTs", **last_json(run(KIT, "post-floor", "--kubeconfig", plain.kubeconfig, "--from", dump)[0]))
+        rate = posted.get("objects_per_second") or posted["created"] / posted["seconds"]
+        ratios["restore / POST, objects/s"] = round(restored["objects_per_s"] / rate, 2)
+    if args.memory_at:
+        say("load more", **last_json(run(KIT, "load", "--kubeconfig", source.kubeconfig, "--objects", str(args.memory_at - args.objects),
+                                          "--seed", "9", "--prefix", "ark-more")[0]))
+        env["ARK_REPOSITORY"] = f"file://{work}/repo-large"
+        run(ARK, "repo", "init", env=env)
+        large = backup("first-large")
+        ratios["memory: large MiB, ratio"] = [large["peak_anon_mib"], round(large["peak_anon_mib"] / first["peak_anon_mib"], 2)]
+    say("ratios", **ratios)
+
+
+if __name__ == "__main__":
+    main()
