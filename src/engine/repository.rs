@@ -305,19 +305,7 @@ impl Repository {
         let settings = config
             .authenticate(&keys.settings_mac_key())
             .at(layout::CONFIG)?;
-        let features = &settings.features;
-        if let Some(unknown) = features
-            .read
-            .iter()
-            .chain(&features.write)
-            .chain(&features.prune)
-            .next()
-        {
-            return Err(Error::TooNew {
-                url,
-                what: format!("the feature {unknown:?}"),
-            });
-        }
+        require(&url, &settings.features.read)?;
         let public_key = settings.public_key().at(layout::CONFIG)?;
 
         let mut data_keys = BTreeMap::new();
@@ -362,6 +350,16 @@ impl Repository {
                 env,
             }),
         })
+    }
+
+    /// Refuses to write where a feature is mandatory for writing that this build does not know.
+    pub(crate) fn may_write(&self) -> Result<()> {
+        require(self.store().url(), &self.inner.settings.features.write)
+    }
+
+    /// Refuses to prune where a feature is mandatory for that which this build does not know.
+    pub(crate) fn may_prune(&self) -> Result<()> {
+        require(self.store().url(), &self.inner.settings.features.prune)
     }
 
     /// The repository's id.
@@ -514,6 +512,17 @@ impl Repository {
             chunks: index.chunks(),
             index_bytes: view.segments.iter().map(|s| s.size).sum(),
         })
+    }
+}
+
+/// This version of the format has no mandatory features, so any name is unknown.
+pub(crate) fn require(url: &str, features: &[String]) -> Result<()> {
+    match features.first() {
+        Some(unknown) => Err(Error::TooNew {
+            url: url.to_owned(),
+            what: format!("the feature {unknown:?}"),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::error::DamagedAt;
 use crate::index::Index;
-use crate::repository::Repository;
+use crate::repository::{Repository, require};
 use crate::store::{ObjectInfo, StoreError};
 use crate::{Error, Result};
 
@@ -138,6 +138,8 @@ impl Repository {
                 .await;
             match body {
                 Ok(body) => {
+                    let body: EpochBody = body;
+                    require(self.store().url(), &body.features)?;
                     self.remember(stub.number);
                     return Ok(Head { stub, hash, body });
                 }

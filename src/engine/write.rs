@@ -150,6 +150,7 @@ impl Repository {
     /// # Errors
     /// [`Error::NameTaken`], [`Error::NameBusy`], or the store's.
     pub async fn begin_backup(&self, begin: BeginBackup) -> Result<WriteSession> {
+        self.may_write()?;
         let (session, view, index) = self.open_session_with_index(Activity::Backup).await?;
         let claim_bytes = match self
             .claim(&view, &session, &begin.cluster, &begin.name)

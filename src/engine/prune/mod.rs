@@ -102,6 +102,7 @@ impl Repository {
         if self.key_set().signing.is_none() {
             return Err(Error::Role { what: "prune" });
         }
+        self.may_prune()?;
         let before = self.store().counters();
         let mut report = match self.prune_once(options, &mut progress).await {
             // Another try, in the room that the reserve takes.
@@ -159,9 +160,7 @@ impl Repository {
             report.waiting_for.clone_from(&plan.waiting_for);
             report.unused_bytes = plan.unused_bytes;
             self.clean_up(&facts).await?;
-            if round == 0 {
-                self.remove_leftovers(&facts).await?;
-            }
+            self.remove_leftovers(&facts).await?;
             if !plan.changes() {
                 break;
             }
