@@ -9,6 +9,7 @@ use ark_format::layout::{self, Object};
 
 use crate::repository::{Made, Repository};
 use crate::session::{Session, is_dead};
+use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -36,7 +37,7 @@ impl Repository {
             let number = match newest {
                 None => 0,
                 Some((number, key)) => {
-                    self.check_free(view, &key, name).await?;
+                    self.check_free(view, session, &key, name).await?;
                     number + 1
                 }
             };
@@ -53,11 +54,19 @@ impl Repository {
         }
     }
 
-    async fn check_free(&self, view: &View, key: &str, name: &str) -> Result<()> {
+    async fn check_free(
+        &self,
+        view: &View,
+        session: &Session,
+        key: &str,
+        name: &str,
+    ) -> Result<()> {
         let claim: Claim = match self.read_document(Kind::Claim, key).await {
             Ok(claim) => claim,
             // A claim that nobody can read holds no name: the backup itself does, and it is listed.
             Err(Error::Damaged { .. }) => return Ok(()),
+            // Freed meanwhile.
+            Err(Error::Store(StoreError::NotFound { .. })) => return Ok(()),
             Err(error) => return Err(error),
         };
         if let Some(backup) = view.backup(&claim.session) {
@@ -72,7 +81,8 @@ impl Repository {
         let Some(other) = open.iter().find(|s| s.id == claim.session) else {
             return Ok(());
         };
-        if !is_dead(other, self.env().host.as_ref(), self.env().clock.now_ms()) {
+        let now = self.store_now(session).await?;
+        if !is_dead(other, self.env().host.as_ref(), now) {
             let host = other
                 .pin
                 .as_ref()

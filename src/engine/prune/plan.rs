@@ -237,6 +237,10 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
         {
             continue;
         }
+        // While a needed chunk is in no segment, a pack that is in no segment may be where it is.
+        if !known && facts.marked.unknown > 0 {
+            continue;
+        }
         match (needed, view.condemned.get(&pack)) {
             (true, Some(_)) => plan.reinstate.push(pack),
             (true, None) => keep.push(line),

@@ -14,6 +14,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::mark::{Marked, mark};
 use super::plan::{Facts, PrunePlan};
+use super::repack;
 use super::{GRACE_MS, PruneOptions};
 use crate::error::DamagedAt;
 use crate::packer::Packer;
@@ -168,7 +169,7 @@ impl Repository {
     }
 
     /// The store's own time: when it says that this prune's pin was written, plus what passed since by our clock.
-    async fn store_now(&self, session: &Session) -> Result<i64> {
+    pub(crate) async fn store_now(&self, session: &Session) -> Result<i64> {
         let key = layout::session(session.epoch, session.id);
         let written = self.store().head(&key).await?.map(|info| info.modified_ms);
         let passed = self.env().clock.now_ms() - session.id.unix_ms() as i64;
@@ -187,8 +188,9 @@ impl Repository {
         let mut number = 2 * round;
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
-            for line in &plan.repack {
-                self.repack(facts, line, &packer).await?;
+            let needed = repack::needed(facts, &plan.repack);
+            for (pack, frames) in needed {
+                self.repack(facts, &pack, frames, &packer).await?;
             }
             packer.finish().await?;
             if let Some(segment) = packer.segment().await {
@@ -398,7 +400,14 @@ impl Repository {
             else {
                 continue;
             };
-            if claim.epoch < watermark && facts.view.backup(&claim.session).is_none() {
+            let ended = |claim: &Claim| {
+                claim.epoch < watermark && facts.view.backup(&claim.session).is_none()
+            };
+            // The number of a freed claim is used again: the copy may be of the claim before.
+            if ended(&claim)
+                && let Ok(claim) = self.read_document(Kind::Claim, &object.key).await
+                && ended(&claim)
+            {
                 free.push(object.key);
             }
         }

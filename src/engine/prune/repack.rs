@@ -2,11 +2,12 @@
 //!
 //! A frame is only ever cut down, never joined with another, so that what was kept apart stays apart.
 
+use std::collections::BTreeMap;
+
 use ark_format::ChunkId;
 use ark_format::limits::PACK_MAX;
 use ark_format::pack;
-use ark_format::segment::{PackRow, Segment};
-use ark_format::{layout, seal};
+use ark_format::{PackName, layout, seal};
 
 use super::plan::{Facts, PackLine, home};
 use crate::error::DamagedAt;
@@ -22,12 +23,13 @@ impl Repository {
     pub(super) async fn repack(
         &self,
         facts: &Facts,
-        line: &PackLine,
+        name: &PackName,
+        needed: Needed,
         packer: &Packer,
     ) -> Result<()> {
-        let key = layout::pack(&line.pack);
+        let key = layout::pack(name);
         let bytes = self.store().get_bounded(&key, PACK_MAX).await?;
-        pack::check_header(&line.pack, &bytes).at(&key)?;
+        pack::check_header(name, &bytes).at(&key)?;
         let (segment, row) = facts
             .index
             .segments()
@@ -36,16 +38,15 @@ impl Repository {
                 l.segment
                     .packs
                     .iter()
-                    .find(|p| p.name == line.pack)
+                    .find(|p| p.name == *name)
                     .map(|p| (&l.segment, *p))
             })
             .ok_or_else(|| Error::Missing {
                 object: key.clone(),
             })?;
-        let needed = self.needed(facts, segment, &row);
         for (number, ids) in needed {
             let frame = segment.frames[row.first_frame as usize + usize::from(number)];
-            let class = line.pack.class;
+            let class = name.class;
             let sealed = bytes
                 .get(frame.offset as usize..(frame.offset + frame.stored) as usize)
                 .ok_or(ark_format::DecodeError::Truncated("a frame"))
@@ -100,37 +101,41 @@ impl Repository {
         }
         Ok(())
     }
+}
 
-    /// The needed chunks of a pack by frame and slot.
-    fn needed(
-        &self,
-        facts: &Facts,
-        segment: &Segment,
-        row: &PackRow,
-    ) -> std::collections::BTreeMap<u16, Vec<(u16, ChunkId)>> {
-        let mut frames: std::collections::BTreeMap<u16, Vec<(u16, ChunkId)>> =
-            std::collections::BTreeMap::new();
+/// What is needed of one pack: slot and chunk by frame.
+pub(super) type Needed = BTreeMap<u16, Vec<(u16, ChunkId)>>;
+
+/// What is needed of each of these packs, in one pass over the index.
+pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> BTreeMap<PackName, Needed> {
+    let mut packs: BTreeMap<PackName, Needed> = lines
+        .iter()
+        .map(|line| (line.pack, Needed::new()))
+        .collect();
+    for loaded in facts.index.segments() {
+        let segment = &loaded.segment;
+        let wanted: Vec<Option<PackName>> = segment
+            .packs
+            .iter()
+            .map(|row| packs.contains_key(&row.name).then_some(row.name))
+            .collect();
         for entry in &segment.entries {
-            let here = segment
-                .packs
-                .get(entry.pack as usize)
-                .is_some_and(|p| p.name == row.name);
-            if !here || !facts.marked.contains(&entry.id) {
+            let Some(Some(name)) = wanted.get(entry.pack as usize) else {
+                continue;
+            };
+            if !facts.marked.contains(&entry.id) {
                 continue;
             }
-            let is_home = home(&facts.index, &entry.id).is_some_and(|h| {
-                h.pack == row.name && h.frame == entry.frame && h.slot == entry.slot
-            });
-            if is_home {
-                frames
-                    .entry(entry.frame)
-                    .or_default()
-                    .push((entry.slot, entry.id));
+            let is_home = home(&facts.index, &entry.id)
+                .is_some_and(|h| h.pack == *name && h.frame == entry.frame && h.slot == entry.slot);
+            if is_home && let Some(frames) = packs.get_mut(name) {
+                let slots = frames.entry(entry.frame).or_default();
+                slots.push((entry.slot, entry.id));
             }
         }
-        for slots in frames.values_mut() {
-            slots.sort_unstable();
-        }
-        frames
     }
+    for slots in packs.values_mut().flat_map(BTreeMap::values_mut) {
+        slots.sort_unstable();
+    }
+    packs
 }
