@@ -1,0 +1,225 @@
+//! A store in memory whose requests can be held up or refused one by one: for races.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use ark_engine::store::Store;
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tokio::sync::Semaphore;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put,
+    Get,
+    /// A get that is held up after the store has answered it.
+    Got,
+    List,
+}
+
+/// How a request that is waited for ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It waits until it is let go.
+    Wait,
+    /// It is refused.
+    Refuse,
+    /// The connection breaks.
+    Break,
+}
+
+/// A request that is waited for.
+pub struct Stop {
+    op: Op,
+    part: String,
+    skip: Mutex<usize>,
+    times: Mutex<usize>,
+    end: End,
+    reached: Semaphore,
+    go: Semaphore,
+}
+
+impl Stop {
+    /// Returns when the request has come.
+    pub async fn reached(&self) {
+        let wait = self.reached.acquire();
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+            .await
+            .expect("the request never came")
+            .unwrap()
+            .forget();
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.go.add_permits(1);
+    }
+}
+
+/// The store.
+#[derive(Clone)]
+pub struct Gate {
+    inner: Arc<InMemory>,
+    stops: Arc<Mutex<Vec<Arc<Stop>>>>,
+}
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate {
+            inner: Arc::new(InMemory::new()),
+            stops: Arc::default(),
+        }
+    }
+
+    pub fn store(&self) -> Store {
+        Store::from_object_store(Arc::new(self.clone()), "gate")
+    }
+
+    /// Puts other bytes in the place of an object.
+    pub async fn replace(&self, key: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let path = Path::from(key);
+        let bytes = self.inner.get(&path).await.unwrap().bytes().await.unwrap();
+        let changed = change(bytes.to_vec());
+        self.inner.put(&path, changed.into()).await.unwrap();
+    }
+
+    /// Holds up the request number `nth` (from 1) whose key or prefix contains `part`.
+    pub fn hold(&self, op: Op, part: &str, nth: usize) -> Arc<Stop> {
+        self.add(op, part, nth, 1, End::Wait)
+    }
+
+    /// Ends the next `times` requests like that.
+    pub fn fail(&self, op: Op, part: &str, times: usize, end: End) {
+        self.add(op, part, 1, times, end);
+    }
+
+    fn add(&self, op: Op, part: &str, nth: usize, times: usize, end: End) -> Arc<Stop> {
+        let stop = Arc::new(Stop {
+            op,
+            part: part.to_owned(),
+            skip: Mutex::new(nth - 1),
+            times: Mutex::new(times),
+            end,
+            reached: Semaphore::new(0),
+            go: Semaphore::new(0),
+        });
+        self.stops.lock().unwrap().push(Arc::clone(&stop));
+        stop
+    }
+
+    async fn pass(&self, op: Op, key: &str) -> Result<()> {
+        let mut hit = None;
+        for stop in self.stops.lock().unwrap().iter() {
+            if stop.op != op || !key.contains(&stop.part) {
+                continue;
+            }
+            let mut skip = stop.skip.lock().unwrap();
+            let mut times = stop.times.lock().unwrap();
+            if *skip > 0 {
+                *skip -= 1;
+            } else if *times > 0 {
+                *times -= 1;
+                hit = Some(Arc::clone(stop));
+                break;
+            }
+        }
+        let Some(stop) = hit else { return Ok(()) };
+        stop.reached.add_permits(1);
+        match stop.end {
+            End::Wait => {
+                let wait = stop.go.acquire();
+                tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+                    .await
+                    .expect("the request was never let go")
+                    .unwrap()
+                    .forget();
+                Ok(())
+            }
+            End::Refuse => Err(Error::PermissionDenied {
+                path: key.to_owned(),
+                source: "403".into(),
+            }),
+            End::Break => Err(Error::Generic {
+                store: "gate",
+                source: "connection reset".into(),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("gate")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Gate {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.pass(Op::Put, path.as_ref()).await?;
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        panic!("multipart uploads cannot be conditional")
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.pass(Op::Get, path.as_ref()).await?;
+        let result = self.inner.get_opts(path, options).await;
+        self.pass(Op::Got, path.as_ref()).await?;
+        result
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let gate = self.clone();
+        let prefix = prefix.cloned();
+        stream::once(async move {
+            let name = prefix.as_ref().map_or("everything", Path::as_ref);
+            if let Err(error) = gate.pass(Op::List, name).await {
+                return stream::once(async { Err(error) }).boxed();
+            }
+            gate.inner.list(prefix.as_ref())
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

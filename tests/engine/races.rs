@@ -1,0 +1,331 @@
+//! What happens when processes meet at the worst moment: backups, prunes, readers and verifies side by side.
+
+use ark_engine::{
+    BeginBackup, Error, FrameClass, PruneOptions, Repository, VerifyOptions, verify::Unwatched,
+};
+
+use crate::gate::{End, Gate, Op};
+use crate::roundtrip::{
+    Items, assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+};
+
+const NOW: PruneOptions = PruneOptions {
+    now: true,
+    max_unused: 0.05,
+};
+
+fn begin(name: &str) -> BeginBackup {
+    BeginBackup {
+        name: name.into(),
+        cluster: cluster(),
+    }
+}
+
+async fn prune(repository: Repository, max_unused: f64) -> Result<(), Error> {
+    let options = PruneOptions { max_unused, ..NOW };
+    repository.prune(&options, |_| {}).await.map(drop)
+}
+
+fn others(count: usize, version: u32) -> Items {
+    items(count, |_| version)
+}
+
+/// Several backups so small that their index segments are merged.
+async fn small_backups(repository: &Repository, name: &str, count: usize) {
+    for n in 0..count {
+        let few = others(3, 1000 + n as u32);
+        backup(repository, &format!("{name}-{n}"), &few)
+            .await
+            .unwrap();
+    }
+}
+
+/// The pin comes after the prune listed sessions, and names an epoch that the prune has left behind.
+#[tokio::test]
+async fn a_backup_that_pins_while_epochs_pass_is_not_lost() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let gone = backup(&repository, "gone", &others(300, 1)).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+
+    let pin = gate.hold(Op::Put, "sessions/", 1);
+    let content = others(50, 2);
+    let writer = tokio::spawn({
+        let (repository, content) = (repository.clone(), content.clone());
+        async move { backup(&repository, "two", &content).await }
+    });
+    pin.reached().await;
+    let publish = gate.hold(Op::Put, "epochs/", 2);
+    let pruner = tokio::spawn(prune(repository.clone(), 0.05));
+    publish.reached().await;
+    pin.release();
+    let two = writer.await.unwrap().unwrap();
+    publish.release();
+    pruner.await.unwrap().unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert_eq!(contents(&repository, &two.id).await.unwrap(), content);
+    assert_sound(&repository).await;
+}
+
+/// A pin below the watermark belongs to nobody who may commit.
+#[tokio::test]
+async fn the_watermark_never_goes_back() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let gone = backup(&repository, "gone", &others(300, 1)).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+    let pin = gate.hold(Op::Put, "sessions/", 1);
+    let writer = tokio::spawn({
+        let repository = repository.clone();
+        async move { backup(&repository, "two", &others(5, 2)).await }
+    });
+    pin.reached().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    let before = repository.view().await.unwrap().body.watermark;
+    assert!(before > 0);
+    backup(&repository, "three", &others(5, 3)).await.unwrap();
+    // The pin is there, and its writer has not looked at the head yet.
+    let look = gate.hold(Op::List, "", 1);
+    pin.release();
+    look.reached().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    let after = repository.view().await.unwrap().body.watermark;
+    assert!(after >= before, "{before} → {after}");
+    look.release();
+    writer.await.unwrap().unwrap();
+}
+
+/// A prune that decides by an epoch that is no longer the newest.
+#[tokio::test]
+async fn a_slow_prune_deletes_no_segment_of_a_faster_one() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let gone = backup(&repository, "gone", &others(300, 7)).await.unwrap();
+    let all = others(2000, 0);
+    let whole = backup(&repository, "whole", &all).await.unwrap();
+    let half: Items = all.into_iter().step_by(2).collect();
+    let kept = backup(&repository, "half", &half).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+
+    let third_round = gate.hold(Op::List, "packs", 3);
+    let fast = tokio::spawn(prune(repository.clone(), 0.0));
+    third_round.reached().await;
+    repository.forget(&[whole.id]).await.unwrap();
+    let start = gate.hold(Op::List, "packs", 1);
+    let slow = tokio::spawn(prune(repository.clone(), 0.0));
+    start.reached().await;
+    third_round.release();
+    fast.await.unwrap().unwrap();
+    start.release();
+    slow.await.unwrap().unwrap();
+    assert_eq!(contents(&repository, &kept.id).await.unwrap(), half);
+    assert_sound(&repository).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_cannot_be_tried_again() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let session = repository.begin_backup(begin("one")).await.unwrap();
+    let mut chunks = session.chunks(FrameClass::Objects);
+    let mut map = session.map(ark_engine::Dataset::Objects);
+    for (key, value) in &others(300, 0) {
+        let value = chunks.put_value(value).await.unwrap();
+        map.push(key, &value).await.unwrap();
+    }
+    chunks.finish().await.unwrap();
+    let root = map.finish().await.unwrap().unwrap();
+    let commit = || ark_engine::Commit {
+        document: Vec::new(),
+        datasets: vec![("objects".into(), root)],
+        counts: Default::default(),
+        status: ark_engine::BackupStatus::Completed,
+        expires: None,
+        log: Vec::new(),
+    };
+    gate.fail(Op::Put, "packs/data", 1, End::Refuse);
+    assert!(session.commit(commit()).await.is_err());
+    assert!(session.commit(commit()).await.is_err());
+    assert_eq!(repository.backups().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_commit_before_its_writers_end_is_refused() {
+    let repository = new_repository(Gate::new().store()).await;
+    let session = repository.begin_backup(begin("one")).await.unwrap();
+    let mut chunks = session.chunks(FrameClass::Objects);
+    let mut map = session.map(ark_engine::Dataset::Objects);
+    for (key, value) in &others(10, 0) {
+        let value = chunks.put_value(value).await.unwrap();
+        map.push(key, &value).await.unwrap();
+    }
+    let root = map.finish().await.unwrap().unwrap();
+    let commit = ark_engine::Commit {
+        document: Vec::new(),
+        datasets: vec![("objects".into(), root)],
+        counts: Default::default(),
+        status: ark_engine::BackupStatus::Completed,
+        expires: None,
+        log: Vec::new(),
+    };
+    assert!(session.commit(commit).await.is_err());
+    drop(chunks);
+}
+
+/// The verify has its view; then a prune takes away a forgotten backup and merges the index.
+#[tokio::test]
+async fn a_verify_beside_a_prune_reports_no_damage() {
+    for request in [Op::List, Op::Get] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        let gone = backup(&repository, "gone", &others(300, 1)).await.unwrap();
+        small_backups(&repository, "small", 9).await;
+        repository.forget(&[gone.id]).await.unwrap();
+        // Held back by this pin, so that the verify starts when the packs are condemned.
+        let reader = repository.reader().await.unwrap();
+        prune(repository.clone(), 0.05).await.unwrap();
+        small_backups(&repository, "later", 9).await;
+        let stop = match request {
+            Op::List => gate.hold(Op::List, "everything", 1),
+            _ => gate.hold(Op::Get, "index/", 2),
+        };
+        let verify = tokio::spawn({
+            let repository = repository.clone();
+            async move {
+                repository
+                    .verify(VerifyOptions { read_data: true }, &Unwatched)
+                    .await
+            }
+        });
+        stop.reached().await;
+        reader.close().await;
+        prune(repository.clone(), 0.05).await.unwrap();
+        assert_eq!(repository.info().await.unwrap().forgotten, 0);
+        stop.release();
+        let report = verify.await.unwrap().unwrap();
+        assert_eq!(report.damage, [], "{request:?}");
+    }
+}
+
+/// A prune merges the index segments between a backup's look at the head and its look at them.
+#[tokio::test]
+async fn a_backup_finds_what_a_prune_has_just_moved() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let content = others(300, 0);
+    backup(&repository, "one", &content).await.unwrap();
+    small_backups(&repository, "small", 9).await;
+    let stop = gate.hold(Op::List, "forgotten", 1);
+    let writer = tokio::spawn({
+        let (repository, content) = (repository.clone(), content.clone());
+        async move { backup(&repository, "two", &content).await }
+    });
+    stop.reached().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    stop.release();
+    let two = writer.await.unwrap().unwrap();
+    assert_eq!(two.stats.packs, 0, "{:?}", two.stats);
+    assert_eq!(contents(&repository, &two.id).await.unwrap(), content);
+    assert_sound(&repository).await;
+}
+
+/// A backup commits, and a prune lists it, between a look at the manifests and the look at the head.
+#[tokio::test]
+async fn a_backup_that_an_epoch_has_just_listed_is_not_lost() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let stop = gate.hold(Op::List, "epochs", 1);
+    let list = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.backups().await }
+    });
+    stop.reached().await;
+    backup(&repository, "one", &others(5, 1)).await.unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+    stop.release();
+    let rows = list.await.unwrap().unwrap();
+    assert!(rows.iter().all(|row| !row.lost), "{rows:?}");
+}
+
+/// A prune removes a backup between a look at the head and the listing of manifests.
+#[tokio::test]
+async fn a_backup_that_a_prune_has_just_removed_is_not_lost() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let gone = backup(&repository, "gone", &others(300, 1)).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+    for key in ["manifests", "epochs", "forgotten"] {
+        let name = format!("gone-{key}");
+        let gone = backup(&repository, &name, &others(300, 1)).await.unwrap();
+        backup(&repository, &format!("kept-{key}"), &others(10, 2))
+            .await
+            .unwrap();
+        // Absorbed.
+        prune(repository.clone(), 0.05).await.unwrap();
+        repository.forget(&[gone.id]).await.unwrap();
+        let stop = gate.hold(Op::List, key, 1);
+        let list = tokio::spawn({
+            let repository = repository.clone();
+            async move { repository.backups().await }
+        });
+        stop.reached().await;
+        prune(repository.clone(), 0.05).await.unwrap();
+        stop.release();
+        let rows = list.await.unwrap().unwrap();
+        assert!(rows.iter().all(|row| !row.lost), "{key}: {rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_undelete_that_succeeds_is_no_prunes_to_undo() {
+    for nth in 1..=2 {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        let content = others(300, 1);
+        let gone = backup(&repository, "gone", &content).await.unwrap();
+        backup(&repository, "kept", &others(10, 2)).await.unwrap();
+        repository.forget(&[gone.id]).await.unwrap();
+        let publish = gate.hold(Op::Put, "epochs/", nth);
+        let pruner = tokio::spawn(prune(repository.clone(), 0.05));
+        publish.reached().await;
+        let undeleted = repository.undelete(&gone.id).await;
+        publish.release();
+        pruner.await.unwrap().unwrap();
+        match &undeleted {
+            Ok(()) => assert_eq!(contents(&repository, &gone.id).await.unwrap(), content),
+            Err(error) => assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}"),
+        }
+        prune(repository.clone(), 0.05).await.unwrap();
+        assert_eq!(
+            contents(&repository, &gone.id).await.is_ok(),
+            undeleted.is_ok()
+        );
+        assert_sound(&repository).await;
+    }
+}
+
+/// One process publishes an epoch while another of the same state directory still reads the one before.
+#[tokio::test]
+async fn a_newer_epoch_beside_is_no_rollback() {
+    let gate = Gate::new();
+    new_repository(gate.store()).await;
+    let state = tempfile::tempdir().unwrap();
+    let options = ark_engine::OpenOptions {
+        state_dir: Some(state.path().to_owned()),
+        ..Default::default()
+    };
+    let repository = Repository::open(gate.store(), env(), &unlock(), options)
+        .await
+        .unwrap();
+    backup(&repository, "one", &others(10, 1)).await.unwrap();
+    let stop = gate.hold(Op::Got, "index/epoch-", 1);
+    let list = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.backups().await }
+    });
+    stop.reached().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert!(repository.info().await.unwrap().epoch > 0);
+    stop.release();
+    assert_eq!(list.await.unwrap().unwrap().len(), 1);
+}
