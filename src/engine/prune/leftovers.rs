@@ -1,11 +1,11 @@
 //! Half-written files that killed processes left in a folder.
 //!
 //! In a folder an object is staged beside its name and linked to it when it is whole; who is killed in between leaves
-//! the staged file. It goes when the session that its name tells has ended: that session cannot commit any more. Files
-//! that tell no session go after the time in which a session without a sign of life counts as dead. Whoever turns out
+//! the staged file. It goes when the session that its name tells has ended (that session cannot commit any more), or the
+//! epoch that it is of has been published by somebody else. Files of which neither can be told go after the time in which a session without a sign of life counts as dead. Whoever turns out
 //! to live after all fails to link his file, and with it his session, which loses its work and nobody's data.
 
-use ark_format::SessionId;
+use ark_format::PackName;
 use ark_format::layout::{self, Object};
 
 use super::plan::Facts;
@@ -21,8 +21,10 @@ impl Repository {
         }
         let now = self.env().clock.now_ms();
         for leftover in self.store().list_leftovers().await? {
-            let ended = session_of(&leftover.path).is_some_and(|id| has_ended(facts, id));
-            if ended || now - leftover.modified_ms > EXPIRY_MS {
+            let staged = staged(&leftover.path);
+            if staged.is_some_and(|object| is_over(facts, &object))
+                || now - leftover.modified_ms > EXPIRY_MS
+            {
                 self.store().remove_leftover(&leftover).await?;
             }
         }
@@ -30,50 +32,51 @@ impl Repository {
     }
 }
 
-fn has_ended(facts: &Facts, id: SessionId) -> bool {
+/// Whether nobody waits for this object to be written.
+fn is_over(facts: &Facts, object: &Object) -> bool {
     let view = &facts.view;
-    view.fences.contains_key(&id)
-        || view.backup(&id).is_some()
-        || facts.dead.iter().any(|session| session.id == id)
-}
-
-/// The session of the object that was being written: `<key>#<number>`.
-fn session_of(path: &str) -> Option<SessionId> {
-    let (key, _) = path.rsplit_once('#')?;
-    match layout::parse(key)? {
-        Object::Pack(name) => Some(name.session),
-        Object::Segment(id, _)
+    match object {
+        Object::EpochStub(number) | Object::EpochBody(number) => *number <= view.number,
+        Object::Pack(PackName { session: id, .. })
+        | Object::Segment(id, _)
         | Object::Session(_, id)
         | Object::Heartbeat(_, id, _)
-        | Object::Manifest(_, id) => Some(id),
-        _ => None,
+        | Object::Manifest(_, id) => {
+            view.fences.contains_key(id)
+                || view.backup(id).is_some()
+                || facts.dead.iter().any(|session| session.id == *id)
+        }
+        _ => false,
     }
+}
+
+/// The object that was being written: its file is `<key>#<number>`.
+fn staged(path: &str) -> Option<Object> {
+    let (key, _) = path.rsplit_once('#')?;
+    layout::parse(key)
 }
 
 #[cfg(test)]
 mod tests {
-    use ark_format::PackName;
+    use ark_format::SessionId;
     use ark_format::id::PackClass;
 
     use super::*;
 
     #[test]
-    fn a_staged_file_tells_its_session() {
+    fn a_staged_file_tells_its_object() {
         let id = SessionId::new(1_700_000_000_000, [7; 10]);
         let pack = PackName {
             session: id,
             sequence: 1,
             class: PackClass::Data,
         };
-        for key in [
-            layout::pack(&pack),
-            layout::segment(id, 0),
-            layout::manifest(3, id),
-        ] {
-            assert_eq!(session_of(&format!("{key}#1")), Some(id), "{key}");
-        }
-        for path in ["epochs/fffffffffffffffe#1", "packs/data/00/x#1", "ark.json"] {
-            assert_eq!(session_of(path), None, "{path}");
+        let path = format!("{}#1", layout::pack(&pack));
+        assert_eq!(staged(&path), Some(Object::Pack(pack)));
+        let path = format!("{}#12", layout::epoch_stub(3));
+        assert_eq!(staged(&path), Some(Object::EpochStub(3)));
+        for path in ["packs/data/00/x#1", "ark.json"] {
+            assert_eq!(staged(path), None, "{path}");
         }
     }
 }
