@@ -1,10 +1,10 @@
 //! Engine tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod model;
 mod damage;
 mod gate;
+mod model;
 mod races;
 mod reference_model;
-mod store;
 mod roundtrip;
+mod store;

@@ -66,11 +66,13 @@ fn bad_addresses_are_refused_with_a_reason() {
 #[test]
 fn settings_that_cannot_act_are_refused() {
     let with = |change: fn(&mut StoreOptions)| {
-        let mut options = StoreOptions::default();
-        options.env = BTreeMap::from([
-            ("AWS_ACCESS_KEY_ID".to_owned(), "a".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), "b".to_owned()),
-        ]);
+        let mut options = StoreOptions {
+            env: BTreeMap::from([
+                ("AWS_ACCESS_KEY_ID".to_owned(), "a".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY".to_owned(), "b".to_owned()),
+            ]),
+            ..StoreOptions::default()
+        };
         change(&mut options);
         options
     };

@@ -1,12 +1,17 @@
-//! Half-written files that killed processes left in a folder.
+//! What killed processes left behind beside packs: tombstones, and half-written files in a folder.
+//!
+//! A prune that is killed after it has published an epoch without a backup, and before it has deleted that backup's
+//! tombstone, leaves the tombstone to the next one.
 //!
 //! In a folder an object is staged beside its name and linked to it when it is whole; who is killed in between leaves
 //! the staged file. It goes when the session that its name tells has ended (that session cannot commit any more), or the
 //! epoch that it is of has been published by somebody else. Files of which neither can be told go after the time in which a session without a sign of life counts as dead. Whoever turns out
 //! to live after all fails to link his file, and with it his session, which loses its work and nobody's data.
 
-use ark_format::PackName;
+use std::collections::BTreeSet;
+
 use ark_format::layout::{self, Object};
+use ark_format::{PackName, SessionId};
 
 use super::plan::Facts;
 use crate::Result;
@@ -14,6 +19,37 @@ use crate::repository::Repository;
 use crate::session::EXPIRY_MS;
 
 impl Repository {
+    /// Removes tombstones of backups that are no more.
+    pub(super) async fn remove_tombstones(&self, facts: &Facts) -> Result<()> {
+        let view = &facts.view;
+        let graves = view.graves.iter();
+        let orphans: Vec<_> = graves.filter(|(id, _)| view.backup(id).is_none()).collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        // Listed after the tombstones were: a commit is there before its tombstone, so one that is not there now was
+        // removed.
+        let commits = self.store().list(layout::MANIFESTS).await?;
+        let commits: BTreeSet<SessionId> = commits
+            .iter()
+            .filter_map(|object| match layout::parse(&object.key) {
+                Some(Object::Manifest(_, id)) => Some(id),
+                _ => None,
+            })
+            .collect();
+        for (id, grave) in orphans {
+            if commits.contains(id) {
+                continue;
+            }
+            for number in 0..grave.count {
+                // The undo first: as long as the tombstone is there, the next prune finds both.
+                self.store().delete(&layout::undo(*id, number)).await?;
+                self.store().delete(&layout::tombstone(*id, number)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what nobody will finish. Stores other than folders have no such files.
     pub(super) async fn remove_leftovers(&self, facts: &Facts) -> Result<()> {
         if !self.store().is_local() {
@@ -58,7 +94,6 @@ fn staged(path: &str) -> Option<Object> {
 
 #[cfg(test)]
 mod tests {
-    use ark_format::SessionId;
     use ark_format::id::PackClass;
 
     use super::*;

@@ -160,6 +160,7 @@ impl Repository {
             report.waiting_for.clone_from(&plan.waiting_for);
             report.unused_bytes = plan.unused_bytes;
             self.clean_up(&facts).await?;
+            self.remove_tombstones(&facts).await?;
             self.remove_leftovers(&facts).await?;
             if !plan.changes() {
                 break;

@@ -341,8 +341,9 @@ impl Repository {
         let mut keys = Vec::new();
         // A pin goes before its fence: a pin without a fence would look open again.
         let ended = |epoch: u64, id: &SessionId| {
-            facts.view.backup(id).is_some()
-                || (epoch < watermark && facts.view.fences.contains_key(id))
+            // Below the watermark nothing can be committed: not even a fence is needed. A prune passes its own pin, so one
+            // that was killed leaves it there.
+            facts.view.backup(id).is_some() || (epoch < watermark && facts.own != Some(*id))
         };
         for object in self.store().list(layout::SESSIONS).await? {
             match layout::parse(&object.key) {

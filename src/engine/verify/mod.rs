@@ -234,7 +234,7 @@ impl Repository {
         report.unreferenced = listed
             .keys()
             .filter(|name| !rows.contains_key(name))
-            .map(|name| layout::pack(name))
+            .map(layout::pack)
             .collect();
 
         self.verify_required(&control, &view, &mut findings);
