@@ -142,8 +142,7 @@ def measure(args, work, clusters):
         clusters.append(target)
         out, wall, anon = run(ARK, "restore", "create", "--from-backup", "first", "-o", "json", "--kubeconfig", target.kubeconfig,
                               env=env, check=False)
-        report = json.loads(out)["report"]
-        created = report.get("totals", report).get("created", 0)
+        created = json.loads(out)["report"]["counts"]["created"]
         restored = say("restore into an empty cluster", seconds=round(wall, 2), created=created, objects_per_s=round(created / wall),
                        peak_anon_mib=round(anon, 1))
         plain = Cluster(work, "plain", "--quiet")

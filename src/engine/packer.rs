@@ -22,8 +22,9 @@ use crate::repository::Repository;
 use crate::store::Created;
 use crate::{Error, Result};
 
-/// A pack is sent when it has reached this size.
-pub const PACK_TARGET: usize = 16 << 20;
+/// Packs are sent when they have reached an eighth of what the session has stored, within these bounds: a small backup
+/// needs little memory, a large one few objects.
+const PACK_TARGETS: std::ops::RangeInclusive<usize> = 4 << 20..=16 << 20;
 /// Two open data packs become one if one is smaller than this at the end.
 const LEFTOVER: usize = 1 << 20;
 /// Uploads under way at once.
@@ -96,7 +97,7 @@ struct State {
 pub struct Packer {
     repository: Repository,
     session: SessionId,
-    target: usize,
+    largest: usize,
     state: Mutex<State>,
     uploads: Mutex<JoinSet<Result<()>>>,
     slots: Arc<Semaphore>,
@@ -105,13 +106,11 @@ pub struct Packer {
 impl Packer {
     /// A packer for the packs of `session`.
     pub fn new(repository: Repository, session: SessionId) -> Packer {
-        let target = PACK_TARGET
-            .min((repository.inner.memory / 4) as usize)
-            .max(1 << 20);
+        let largest = (repository.inner.memory / 4).clamp(1 << 20, *PACK_TARGETS.end() as u64);
         Packer {
             repository,
             session,
-            target,
+            largest: largest as usize,
             state: Mutex::default(),
             uploads: Mutex::default(),
             slots: Arc::new(Semaphore::new(UPLOADS)),
@@ -136,12 +135,15 @@ impl Packer {
                 PackClass::Data => state.stats.data_bytes += frame.bytes.len() as u64,
                 PackClass::Meta => state.stats.tree_bytes += frame.bytes.len() as u64,
             }
+            let stored = (state.stats.data_bytes + state.stats.tree_bytes) / 8;
+            let target = stored.max(*PACK_TARGETS.start() as u64) as usize;
+            let target = target.min(self.largest);
             let open = match class {
                 PackClass::Data => &mut state.data[coin],
                 PackClass::Meta => &mut state.meta,
             };
-            open.add(frame, self.target);
-            if open.bytes.len() >= self.target || open.frames.len() + 1 >= PACK_FRAMES_MAX {
+            open.add(frame, target);
+            if open.bytes.len() >= target || open.frames.len() + 1 >= PACK_FRAMES_MAX {
                 let full = std::mem::take(open);
                 Some(self.close(&mut state, class, full)?)
             } else {

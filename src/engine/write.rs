@@ -39,7 +39,7 @@ const LEVEL: i32 = 3;
 /// What may share a frame with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameClass {
-    /// API objects: frames of 128 KiB; leftovers of several writers share frames.
+    /// API objects: frames of 256 KiB; leftovers of several writers share frames.
     Objects,
     /// Secrets: as objects, but their frames are never shared with another writer's, and nothing stands in the tree.
     Secrets,
@@ -50,7 +50,7 @@ pub enum FrameClass {
 impl FrameClass {
     fn target(self) -> usize {
         match self {
-            FrameClass::Objects | FrameClass::Secrets => 128 << 10,
+            FrameClass::Objects | FrameClass::Secrets => 256 << 10,
             FrameClass::Files => 1 << 20,
         }
     }
