@@ -246,6 +246,8 @@ pub struct Manifest {
     pub document: Vec<u8>,
     /// The log, UTF-8 lines.
     pub log: Vec<u8>,
+    /// The damaged backup of which this one has what could be saved.
+    pub repairs: Option<SessionId>,
 }
 
 /// `forgotten/<sid>` and `forgotten/<sid>.undo`. Signed.
@@ -287,12 +289,23 @@ pub struct RestoreRecord {
     pub log: Vec<u8>,
 }
 
+/// A pack that a verify has read as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackRead {
+    /// The pack.
+    pub pack: PackName,
+    /// When, Unix ms.
+    pub at: i64,
+    /// Whether something was wrong with it.
+    pub damaged: bool,
+}
+
 /// `verify/<id>`: what was verified, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyRecord {
     /// Unix ms.
     pub at: i64,
-    /// Whether all data was read.
+    /// Whether all of the data was read.
     pub read_data: bool,
     /// The epoch that was looked at.
     pub epoch: u64,
@@ -302,6 +315,10 @@ pub struct VerifyRecord {
     pub bytes: u64,
     /// Damaged objects' keys.
     pub damage: Vec<String>,
+    /// Packs read as a whole, by this verify or one whose record this replaces; ascending by name.
+    pub packs: Vec<PackRead>,
+    /// Records that this one replaces.
+    pub replaces: Vec<SessionId>,
 }
 
 impl Manifest {

@@ -280,8 +280,9 @@ impl Repository {
                 }
                 continue;
             }
-            if epoch < body.watermark {
-                // A fence that prune has not deleted yet, or a commit that came too late: neither counts.
+            if epoch < body.watermark || body.retired.contains(&id) {
+                // A fence that prune has not deleted yet, a commit that came too late, or one that an epoch has given up
+                // because nobody can read it: none counts.
                 fences.insert(id, epoch);
                 continue;
             }

@@ -237,6 +237,11 @@ impl WriteSession {
         }
     }
 
+    /// Whether the repository has the chunk where this session may rely on it.
+    pub(crate) fn may_reuse(&self, id: &ChunkId) -> bool {
+        self.inner.index.reusable(id).is_some()
+    }
+
     /// Whether the chunk need not be written. Otherwise the caller must write it now.
     fn has(&self, id: &ChunkId) -> bool {
         let reused = self.inner.index.reusable(id).is_some()
@@ -342,6 +347,15 @@ impl WriteSession {
     /// [`Error::Fenced`] if a prune declared the session dead; [`Error::Poisoned`] if a writer failed or was dropped
     /// unfinished; or the store's. Nothing is committed then, and it cannot be tried again.
     pub async fn commit(&self, commit: Commit) -> Result<Committed> {
+        self.commit_repairing(commit, None).await
+    }
+
+    /// As [`WriteSession::commit`], for a backup that has what could be saved of a damaged one.
+    pub(crate) async fn commit_repairing(
+        &self,
+        commit: Commit,
+        repairs: Option<SessionId>,
+    ) -> Result<Committed> {
         let inner = &self.inner;
         // Packs that an attempt could not upload are gone with it: another one would refer to them.
         let mut guard = PoisonGuard {
@@ -408,6 +422,7 @@ impl WriteSession {
             tool: concat!("ark ", env!("CARGO_PKG_VERSION")).to_owned(),
             document: commit.document,
             log: commit.log,
+            repairs,
         };
         let fenced = || Error::Fenced {
             session: self.id().to_string(),

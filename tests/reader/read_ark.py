@@ -208,12 +208,21 @@ DOCUMENTS = {
     ),
     PIN: record(activity=enum("backup", "restore", "verify", "prune"), started=I64, host=TEXT, process=TEXT),
     HEARTBEAT: record(at=I64),
-    COMMIT: record(row=ROW, finished=I64, view=U64, view_hash=KEY, tool=TEXT, document=BYTES, log=BYTES),
+    COMMIT: record(row=ROW, finished=I64, view=U64, view_hash=KEY, tool=TEXT, document=BYTES, log=BYTES, repairs=opt(ID)),
     FENCE: record(by=ID, at=I64),
     TOMBSTONE: record(session=ID, at=I64, by=TEXT),
     UNDO: record(session=ID, at=I64, by=TEXT),
     RESTORE: record(name=TEXT, backup=TEXT, document=BYTES, report=BYTES, log=BYTES),
-    VERIFY: record(at=I64, read_data=BOOL, epoch=U64, objects=U64, bytes=U64, damage=vec(TEXT)),
+    VERIFY: record(
+        at=I64,
+        read_data=BOOL,
+        epoch=U64,
+        objects=U64,
+        bytes=U64,
+        damage=vec(TEXT),
+        packs=vec(record(pack=PACK_NAME, at=I64, damaged=BOOL)),
+        replaces=vec(ID),
+    ),
     CLAIM: record(session=ID, epoch=U64, name=TEXT, cluster=TEXT),
     RESERVE: record(filling=BYTES),
 }
@@ -436,7 +445,7 @@ class Repository:
             if not parsed:
                 continue
             epoch, sid = int(parsed[1][0], 16), parsed[1][1]
-            if sid not in listed and epoch < head["watermark"]:
+            if sid not in listed and (epoch < head["watermark"] or sid in head["retired"]):
                 continue
             data = self.get(name)
             if data[4] == FENCE and sid not in listed:

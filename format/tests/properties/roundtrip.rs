@@ -60,6 +60,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
             tool: name,
             document: bytes.clone(),
             log: bytes.iter().map(|b| b % 3).collect(),
+            repairs: expires.map(|_| SessionId(id)),
         },
     )
 }

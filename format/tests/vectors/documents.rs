@@ -7,7 +7,7 @@ use ark_format::id::PackClass;
 use ark_format::sign::{self, Signed};
 use ark_format::slot::{self, Method, Role, SlotDocument, SlotHeader};
 use ark_format::tree::Root;
-use ark_format::{ChunkId, layout};
+use ark_format::{ChunkId, PackName, SessionId, layout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -113,6 +113,7 @@ pub fn manifest(log: Vec<u8>) -> Manifest {
         tool: "ark 0.1.0".to_owned(),
         document: br#"{"kind":"Backup"}"#.to_vec(),
         log,
+        repairs: None,
     }
 }
 
@@ -409,6 +410,27 @@ fn records() -> Vec<Vector> {
                 objects: 12,
                 bytes: 1 << 33,
                 damage: vec!["packs/data/00/x".to_owned()],
+                packs: vec![
+                    PackRead {
+                        pack: PackName {
+                            session: session(),
+                            sequence: 1,
+                            class: PackClass::Data,
+                        },
+                        at: 1_699_999_999_000,
+                        damaged: true,
+                    },
+                    PackRead {
+                        pack: PackName {
+                            session: session(),
+                            sequence: 2,
+                            class: PackClass::Meta,
+                        },
+                        at: 1_700_000_000_000,
+                        damaged: false,
+                    },
+                ],
+                replaces: vec![SessionId([0x52; 16])],
             },
         ),
     ]

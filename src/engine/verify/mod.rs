@@ -274,6 +274,8 @@ impl Repository {
             objects: report.objects,
             bytes: report.requests.bytes_read,
             damage: report.damage.iter().map(|d| d.object.clone()).collect(),
+            packs: Vec::new(),
+            replaces: Vec::new(),
         };
         self.create_document(Kind::Verify, &format!("{}{id}", layout::VERIFY), &record)
             .await?;
