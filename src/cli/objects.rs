@@ -7,7 +7,8 @@ use std::fmt;
 
 use ark_engine::objects::{ObjectKey, parse_key, resource_prefix};
 use ark_engine::{MapReader, Reader, Value};
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::error::{Doing, Error, Result};
 use crate::api::ResourceEntry;
@@ -81,6 +82,36 @@ impl BackedUpResource {
         );
         whole.extend(object);
         Ok(serde_json::Value::Object(whole))
+    }
+
+    /// As [`BackedUpResource::complete`], byte for byte: what lacks is put in front.
+    pub fn complete_bytes(&self, raw: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            kind: Option<IgnoredAny>,
+            api_version: Option<IgnoredAny>,
+        }
+        let head: Head = serde_json::from_slice(raw)?;
+        let mut whole = b"{".to_vec();
+        let mut field = |name: &str, value: &str| {
+            whole.extend_from_slice(format!("\"{name}\":").as_bytes());
+            serde_json::to_writer(&mut whole, value)?;
+            whole.push(b',');
+            Ok::<_, serde_json::Error>(())
+        };
+        if head.kind.is_none() {
+            field("kind", &self.entry.kind)?;
+        }
+        if head.api_version.is_none() {
+            field("apiVersion", &self.api_version())?;
+        }
+        let open = raw.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1;
+        if raw[open..].trim_ascii_start().starts_with(b"}") && whole.len() > 1 {
+            whole.pop();
+        }
+        whole.extend_from_slice(&raw[open..]);
+        Ok(whole)
     }
 }
 
@@ -267,6 +298,30 @@ mod tests {
             .complete(br#"{"apiVersion":"a/v2","kind":"W"}"#)
             .unwrap();
         assert_eq!(kept["apiVersion"], "a/v2");
+    }
+
+    #[test]
+    fn bytes_stay_as_they_were_served() {
+        let deployment = resource("apps", "deployments", "Deployment");
+        for (raw, whole) in [
+            (
+                r#"{"metadata":{"name":"x","b":1.0},"a":[1, 2]}"#,
+                r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"x","b":1.0},"a":[1, 2]}"#,
+            ),
+            (
+                r#"{"kind":"D","x":1}"#,
+                r#"{"apiVersion":"apps/v1","kind":"D","x":1}"#,
+            ),
+            (
+                r#"{"apiVersion":"a/v2","kind":"W"}"#,
+                r#"{"apiVersion":"a/v2","kind":"W"}"#,
+            ),
+            ("{}", r#"{"kind":"Deployment","apiVersion":"apps/v1"}"#),
+        ] {
+            let found = deployment.complete_bytes(raw.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(found).unwrap(), whole);
+        }
+        assert!(deployment.complete_bytes(b"[1]").is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum BackupCommand {
     Logs(LogsArgs),
     /// List the objects in a backup
     Ls(LsArgs),
-    /// Print an object of a backup
+    /// Print an object of a backup, or all of them
     Cat(CatArgs),
     /// Compare two backups, or a backup and the cluster
     Diff(DiffArgs),
@@ -114,14 +114,18 @@ pub struct LsArgs {
 
 /// `ark backup cat`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without an object: all of the resource; without a resource: all of the backup. With -o json\n\
+                        that is a list of the bytes that the API server gave, one object to a line."
+)]
 pub struct CatArgs {
     /// The backup (name or id)
     pub backup: String,
     /// The resource: deployments, deploy, Deployment, deployments.apps
-    pub resource: String,
+    pub resource: Option<String>,
     /// The object
     #[arg(value_name = "[NAMESPACE/]NAME")]
-    pub object: String,
+    pub object: Option<String>,
     /// Which cluster's.
     #[command(flatten)]
     pub cluster: ClusterArgs,
