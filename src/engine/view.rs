@@ -406,7 +406,10 @@ impl Repository {
                     .get_checked(self.store(), &key, None, open)
                     .await;
                 match stone {
-                    Err(Error::Store(StoreError::NotFound { .. })) => continue,
+                    // A tombstone goes only with its backup: whatever head this view has, a newer one is without it.
+                    Err(Error::Store(StoreError::NotFound { .. })) => {
+                        grave.forgotten = Some(self.env().clock.now_ms());
+                    }
                     Ok(stone) if stone.session == id => grave.forgotten = Some(stone.at),
                     Ok(_) => problems.push((key, "it is another backup's".to_owned())),
                     Err(Error::Damaged { object, source }) => {

@@ -304,6 +304,45 @@ async fn an_undelete_that_succeeds_is_no_prunes_to_undo() {
     }
 }
 
+/// The undo is written, the epoch after it is not: then it is not done, and must not pass for done the second time.
+#[tokio::test]
+async fn an_undelete_that_was_interrupted_is_made_again() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let content = others(20, 1);
+    let gone = backup(&repository, "gone", &content).await.unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+    let publish = gate.hold(Op::Put, "epochs/", 1);
+    let pruner = tokio::spawn(prune(repository.clone(), 0.05));
+    publish.reached().await;
+    gate.fail(Op::Put, "index/epoch-", 1, End::Refuse);
+    repository.undelete(&gone.id).await.unwrap_err();
+    repository.undelete(&gone.id).await.unwrap();
+    publish.release();
+    pruner.await.unwrap().unwrap();
+    assert_eq!(contents(&repository, &gone.id).await.unwrap(), content);
+}
+
+/// The tombstone goes with its backup, between the two looks of an undelete: that is no backup that was not forgotten.
+#[tokio::test]
+async fn an_undelete_of_what_is_being_removed_does_not_succeed() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let gone = backup(&repository, "gone", &others(20, 1)).await.unwrap();
+    repository.forget(&[gone.id]).await.unwrap();
+    let look = gate.hold(Op::Get, "forgotten/", 1);
+    let undelete = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.undelete(&gone.id).await }
+    });
+    look.reached().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    look.release();
+    let error = undelete.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}");
+}
+
 /// One process publishes an epoch while another of the same state directory still reads the one before.
 #[tokio::test]
 async fn a_newer_epoch_beside_is_no_rollback() {
