@@ -7,4 +7,5 @@ mod model;
 mod races;
 mod reference_model;
 mod roundtrip;
+mod sim;
 mod store;

@@ -159,6 +159,17 @@ impl Store {
         }
     }
 
+    /// Wraps a connection made elsewhere like one over a network: requests get the time limits of a bucket, and listings
+    /// come in the order of keys, as S3 gives them.
+    pub fn over_network(inner: Arc<dyn ObjectStore>, description: &str) -> Store {
+        let mut inner = Inner::new(inner, description.to_owned(), description.to_owned());
+        inner.remote = true;
+        inner.ordered = true;
+        Store {
+            inner: Arc::new(inner),
+        }
+    }
+
     /// The address, without secrets.
     pub fn url(&self) -> &str {
         &self.inner.place.url

@@ -1,0 +1,112 @@
+//! What a seed chooses: who takes part, and which faults there are at which rate.
+//!
+//! Each seed has some kinds of faults and not the others, at very different rates: a run in which everything happens all
+//! the time never gets far enough to reach the rare states.
+
+use super::network::{Fault, Tampering, Weather};
+use super::rng::Rng;
+
+/// One simulation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub slots: usize,
+    pub hosts: usize,
+    pub operations: u64,
+    /// Requests have the time limits of a bucket behind a network.
+    pub limits: bool,
+    /// Probability that a process dies during an operation.
+    pub crashes: f64,
+    /// Largest difference of a process's clock from the bucket's, ms.
+    pub skew_ms: u64,
+    /// Pause between two operations of a slot, at most, ms.
+    pub think_ms: u64,
+    /// Values of several MiB.
+    pub big: bool,
+    /// Processes remember the newest epoch that their host has seen.
+    pub remembers: bool,
+    /// How often each operation is chosen.
+    pub weights: Vec<(Kind, u64)>,
+    pub weather: Weather,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Backup,
+    Restore,
+    Verify,
+    Prune,
+    Plan,
+    Forget,
+    Undelete,
+    List,
+}
+
+impl Settings {
+    pub fn choose(rng: &mut Rng, tampering: Option<Tampering>) -> Settings {
+        // One in six without any fault: then everything must succeed.
+        let calm = rng.chance(1.0 / 6.0);
+        let mut rates = Vec::new();
+        if !calm {
+            for fault in Fault::ALL {
+                let rate = *rng
+                    .pick(&[0.0, 0.0, 0.001, 0.005, 0.02, 0.08])
+                    .unwrap_or(&0.0);
+                let most = match fault {
+                    Fault::Torn | Fault::Flipped | Fault::Pause | Fault::Stall => 0.01,
+                    _ => 1.0,
+                };
+                if fault != Fault::ListChoice && rate > 0.0 {
+                    rates.push((fault, f64::min(rate, most)));
+                }
+            }
+        }
+        let weight = |rng: &mut Rng, most| rng.between(0, most);
+        let weights = vec![
+            (Kind::Backup, 6 + weight(rng, 8)),
+            (Kind::Restore, 1 + weight(rng, 4)),
+            (Kind::Verify, weight(rng, 2)),
+            (Kind::Prune, 2 + weight(rng, 6)),
+            (Kind::Plan, weight(rng, 1)),
+            (Kind::Forget, 1 + weight(rng, 5)),
+            (Kind::Undelete, weight(rng, 3)),
+            (Kind::List, weight(rng, 1)),
+        ];
+        let high = *rng.pick(&[5, 50, 500, 4_000]).unwrap_or(&50);
+        Settings {
+            slots: rng.between(2, 6) as usize,
+            hosts: rng.between(1, 3) as usize,
+            operations: rng.spread(12, 60),
+            limits: rng.chance(0.5),
+            crashes: match calm {
+                true => 0.0,
+                false => *rng.pick(&[0.0, 0.05, 0.2, 0.4]).unwrap_or(&0.0),
+            },
+            skew_ms: match calm {
+                true => 0,
+                false => *rng.pick(&[0, 0, 60_000, 3 * 3_600_000]).unwrap_or(&0),
+            },
+            think_ms: *rng.pick(&[10, 1_000, 60_000, 3_600_000]).unwrap_or(&0),
+            big: rng.chance(0.05),
+            remembers: rng.chance(0.3),
+            weights,
+            weather: Weather {
+                latency: (1, high),
+                rates,
+                tampering,
+            },
+        }
+    }
+
+    pub fn kind(&self, rng: &mut Rng) -> Kind {
+        let total: u64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let mut left = rng.between(1, total);
+        for (kind, weight) in &self.weights {
+            if left <= *weight {
+                return *kind;
+            }
+            left -= weight;
+        }
+        Kind::Backup
+    }
+}
