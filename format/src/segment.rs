@@ -134,6 +134,25 @@ impl SegmentSealer<'_> {
 
     /// Opens and checks a segment.
     pub fn decode(&self, bytes: &[u8]) -> Result<Segment, DecodeError> {
+        let mut entries = Vec::new();
+        let tables = self.decode_rows(bytes, |rows| {
+            entries.extend(rows.chunks_exact(ENTRY).filter_map(Entry::from_row));
+        })?;
+        Ok(Segment {
+            packs: tables.packs,
+            frames: tables.frames,
+            entries,
+        })
+    }
+
+    /// Opens and checks a segment block by block. `sink` gets its entries in order as they stand, whole rows of [`ENTRY`]
+    /// bytes, so that whoever has no room for all of them at once can put them elsewhere. What it got counts for nothing
+    /// if this fails.
+    pub fn decode_rows(
+        &self,
+        bytes: &[u8],
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<Tables, DecodeError> {
         if bytes.len() as u64 > SEGMENT_MAX {
             return Err(DecodeError::Limit {
                 what: "segment size",
@@ -159,7 +178,7 @@ impl SegmentSealer<'_> {
             return Err(DecodeError::Invalid("a reserved field is not zero"));
         }
         let blocks = c.u32("the block count")?;
-        let mut stream = Vec::with_capacity(rest.len());
+        let mut parser = Parser::new(bytes.len());
         for number in 0..blocks {
             let length = if number + 1 == blocks {
                 rest.len()
@@ -175,12 +194,253 @@ impl SegmentSealer<'_> {
             if plain.is_empty() || plain.len() > BLOCK {
                 return Err(DecodeError::Invalid("a block is empty or over 64 KiB long"));
             }
-            stream.extend_from_slice(&plain);
+            parser.feed(&plain, &mut sink)?;
         }
         if !rest.is_empty() {
             return Err(DecodeError::Trailing(rest.len()));
         }
-        Segment::from_stream(&stream)
+        parser.finish()
+    }
+}
+
+impl Entry {
+    /// The entry of a row, as it stands in a segment; `None` if that is not [`ENTRY`] bytes long.
+    pub fn from_row(row: &[u8]) -> Option<Entry> {
+        let row: &[u8; ENTRY] = row.try_into().ok()?;
+        let (id, rest) = row.split_first_chunk()?;
+        let (pack, rest) = rest.split_first_chunk()?;
+        let (frame, rest) = rest.split_first_chunk()?;
+        Some(Entry {
+            id: ChunkId(*id),
+            pack: u32::from_le_bytes(*pack),
+            frame: u16::from_le_bytes(*frame),
+            slot: u16::from_le_bytes(rest.try_into().ok()?),
+        })
+    }
+
+    /// Its row.
+    pub fn to_row(&self) -> [u8; ENTRY] {
+        let mut row = [0; ENTRY];
+        row[..16].copy_from_slice(&self.id.0);
+        row[16..20].copy_from_slice(&self.pack.to_le_bytes());
+        row[20..22].copy_from_slice(&self.frame.to_le_bytes());
+        row[22..].copy_from_slice(&self.slot.to_le_bytes());
+        row
+    }
+}
+
+/// What a segment's entries refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// The pack table.
+    pub packs: Vec<PackRow>,
+    /// The frame table.
+    pub frames: Vec<FrameRow>,
+}
+
+impl Tables {
+    /// The frame of an entry.
+    pub fn frame(&self, entry: &Entry) -> Option<&FrameRow> {
+        frame_of(&self.packs, &self.frames, entry)
+    }
+
+    /// What an entry, and the order of two, must satisfy, so that look-ups need no checks.
+    fn check(&self, before: Option<&Entry>, entry: &Entry) -> Result<(), DecodeError> {
+        if before.is_some_and(|before| before >= entry) {
+            return Err(DecodeError::Invalid("its entries do not ascend"));
+        }
+        let frame = self.frame(entry).ok_or(DecodeError::Invalid(
+            "an entry names a pack or frame that is not there",
+        ))?;
+        if entry.slot >= frame.chunks {
+            return Err(DecodeError::Invalid(
+                "an entry names a slot that is not there",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Rows within the limits, and packs within the frame table.
+    fn check_tables(&self) -> Result<(), DecodeError> {
+        for frame in &self.frames {
+            if frame.stored as usize > FRAME_STORED_MAX {
+                return Err(DecodeError::Limit {
+                    what: "frame length",
+                    found: frame.stored.into(),
+                    limit: FRAME_STORED_MAX as u64,
+                });
+            }
+            if usize::from(frame.chunks) > FRAME_CHUNKS_MAX {
+                return Err(DecodeError::Limit {
+                    what: "chunks in a frame",
+                    found: frame.chunks.into(),
+                    limit: FRAME_CHUNKS_MAX as u64,
+                });
+            }
+        }
+        for pack in &self.packs {
+            if pack.size > PACK_MAX {
+                return Err(DecodeError::Limit {
+                    what: "pack size",
+                    found: pack.size,
+                    limit: PACK_MAX,
+                });
+            }
+            let end = u64::from(pack.first_frame) + u64::from(pack.frames);
+            if end > self.frames.len() as u64 || pack.frames as usize > PACK_FRAMES_MAX {
+                return Err(DecodeError::Invalid(
+                    "a pack's frames are not in the frame table",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(packs: &[u8], frames: &[u8]) -> Result<Tables, DecodeError> {
+        let mut tables = Tables {
+            packs: Vec::with_capacity(packs.len() / PACK_ROW),
+            frames: Vec::with_capacity(frames.len() / FRAME_ROW),
+        };
+        for row in packs.chunks_exact(PACK_ROW) {
+            let mut c = Cursor::new(row);
+            let session = SessionId(c.array("a session")?);
+            let sequence = c.u32("a sequence")?;
+            let class = PackClass::from_byte(c.u8("a class")?)?;
+            if c.array::<3>("a reserved field")? != [0; 3] {
+                return Err(DecodeError::Invalid("a reserved field is not zero"));
+            }
+            tables.packs.push(PackRow {
+                name: PackName {
+                    session,
+                    sequence,
+                    class,
+                },
+                first_frame: c.u32("a frame row")?,
+                frames: c.u32("a frame count")?,
+                size: c.u64("a size")?,
+            });
+        }
+        for row in frames.chunks_exact(FRAME_ROW) {
+            let mut c = Cursor::new(row);
+            tables.frames.push(FrameRow {
+                offset: c.u32("an offset")?,
+                stored: c.u32("a length")?,
+                data_key: c.u16("a data key number")?,
+                chunks: c.u16("a chunk count")?,
+            });
+        }
+        tables.check_tables()?;
+        Ok(tables)
+    }
+}
+
+fn frame_of<'a>(
+    packs: &[PackRow],
+    frames: &'a [FrameRow],
+    entry: &Entry,
+) -> Option<&'a FrameRow> {
+    let pack = packs.get(entry.pack as usize)?;
+    if u32::from(entry.frame) >= pack.frames {
+        return None;
+    }
+    frames.get(pack.first_frame as usize + usize::from(entry.frame))
+}
+
+/// Reads the stream as it comes. Holds what has no place yet: the tables until they are whole, then less than a row.
+struct Parser {
+    /// More than the stream can be long: no count may ask for more.
+    bound: usize,
+    held: Vec<u8>,
+    /// Bytes of the stream so far, and bytes of it before its padding.
+    seen: u64,
+    content: u64,
+    tables: Option<Tables>,
+    entries: u64,
+    last: Option<Entry>,
+}
+
+impl Parser {
+    fn new(bound: usize) -> Parser {
+        Parser {
+            bound,
+            held: Vec::new(),
+            seen: 0,
+            content: 0,
+            tables: None,
+            entries: 0,
+            last: None,
+        }
+    }
+
+    fn feed(&mut self, plain: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<(), DecodeError> {
+        self.seen += plain.len() as u64;
+        self.held.extend_from_slice(plain);
+        if self.tables.is_none() && !self.start()? {
+            return Ok(());
+        }
+        let Some(tables) = &self.tables else {
+            return Ok(());
+        };
+        let rows = (self.held.len() / ENTRY).min(usize::try_from(self.entries).unwrap_or(usize::MAX));
+        let rows = &self.held[..rows * ENTRY];
+        for entry in rows.chunks_exact(ENTRY).filter_map(Entry::from_row) {
+            tables.check(self.last.as_ref(), &entry)?;
+            self.last = Some(entry);
+        }
+        sink(rows);
+        let taken = rows.len();
+        self.entries -= (taken / ENTRY) as u64;
+        self.held.drain(..taken);
+        if self.entries == 0 {
+            if self.held.iter().any(|&byte| byte != 0) {
+                return Err(DecodeError::Invalid(
+                    "its padding is not as the format says",
+                ));
+            }
+            self.held.clear();
+        }
+        Ok(())
+    }
+
+    /// Reads counts and tables once they are there.
+    fn start(&mut self) -> Result<bool, DecodeError> {
+        if self.held.len() < HEAD {
+            return Ok(false);
+        }
+        let mut c = Cursor::new(&self.held);
+        let entries = c.u64("the entry count")?;
+        let packs = u64::from(c.u32("the pack count")?) * PACK_ROW as u64;
+        let frames = u64::from(c.u32("the frame count")?) * FRAME_ROW as u64;
+        // Each count is checked against the bytes that are there before anything is allocated for it.
+        let content = entries
+            .checked_mul(ENTRY as u64)
+            .and_then(|rows| rows.checked_add(packs + frames + HEAD as u64))
+            .filter(|content| *content <= self.bound as u64)
+            .ok_or(DecodeError::Truncated("a table"))?;
+        let end = (packs + frames) as usize;
+        if self.held.len() - HEAD < end {
+            return Ok(false);
+        }
+        let packs = c.take(packs as usize, "the pack table")?;
+        let frames = c.take(frames as usize, "the frame table")?;
+        self.tables = Some(Tables::parse(packs, frames)?);
+        self.held.drain(..HEAD + end);
+        self.entries = entries;
+        self.content = content;
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<Tables, DecodeError> {
+        let tables = self.tables.ok_or(DecodeError::Truncated("the tables"))?;
+        if self.entries > 0 {
+            return Err(DecodeError::Truncated("the entries"));
+        }
+        if self.seen != padded(self.content) {
+            return Err(DecodeError::Invalid(
+                "its padding is not as the format says",
+            ));
+        }
+        Ok(tables)
     }
 }
 
@@ -218,133 +478,24 @@ impl Segment {
         out
     }
 
-    fn from_stream(stream: &[u8]) -> Result<Segment, DecodeError> {
-        let mut c = Cursor::new(stream);
-        let entries = c.u64("the entry count")?;
-        let packs = c.u32("the pack count")? as usize;
-        let frames = c.u32("the frame count")? as usize;
-        // Each count is checked against the bytes that are there before anything is allocated for it.
-        let rows = |n: usize, width: usize| {
-            n.checked_mul(width)
-                .ok_or(DecodeError::Truncated("a table"))
-        };
-        let mut pack_bytes = Cursor::new(c.take(rows(packs, PACK_ROW)?, "the pack table")?);
-        let mut frame_bytes = Cursor::new(c.take(rows(frames, FRAME_ROW)?, "the frame table")?);
-        let entries =
-            usize::try_from(entries).map_err(|_| DecodeError::Truncated("the entries"))?;
-        let mut entry_bytes = Cursor::new(c.take(rows(entries, ENTRY)?, "the entries")?);
-        if stream.len() as u64 != padded((stream.len() - c.rest().len()) as u64)
-            || c.rest().iter().any(|&b| b != 0)
-        {
-            return Err(DecodeError::Invalid(
-                "its padding is not as the format says",
-            ));
-        }
-        let mut segment = Segment {
-            packs: Vec::with_capacity(packs),
-            frames: Vec::with_capacity(frames),
-            entries: Vec::with_capacity(entries),
-        };
-        for _ in 0..packs {
-            let c = &mut pack_bytes;
-            let session = SessionId(c.array("a session")?);
-            let sequence = c.u32("a sequence")?;
-            let class = PackClass::from_byte(c.u8("a class")?)?;
-            if c.array::<3>("a reserved field")? != [0; 3] {
-                return Err(DecodeError::Invalid("a reserved field is not zero"));
-            }
-            segment.packs.push(PackRow {
-                name: PackName {
-                    session,
-                    sequence,
-                    class,
-                },
-                first_frame: c.u32("a frame row")?,
-                frames: c.u32("a frame count")?,
-                size: c.u64("a size")?,
-            });
-        }
-        for _ in 0..frames {
-            let c = &mut frame_bytes;
-            segment.frames.push(FrameRow {
-                offset: c.u32("an offset")?,
-                stored: c.u32("a length")?,
-                data_key: c.u16("a data key number")?,
-                chunks: c.u16("a chunk count")?,
-            });
-        }
-        for _ in 0..entries {
-            let c = &mut entry_bytes;
-            segment.entries.push(Entry {
-                id: ChunkId(c.array("an id")?),
-                pack: c.u32("a pack row")?,
-                frame: c.u16("a frame")?,
-                slot: c.u16("a slot")?,
-            });
-        }
-        segment.check()?;
-        Ok(segment)
-    }
-
     /// Every reference inside the segment resolves and its entries ascend, so that look-ups need no checks.
     fn check(&self) -> Result<(), DecodeError> {
-        for frame in &self.frames {
-            if frame.stored as usize > FRAME_STORED_MAX {
-                return Err(DecodeError::Limit {
-                    what: "frame length",
-                    found: frame.stored.into(),
-                    limit: FRAME_STORED_MAX as u64,
-                });
-            }
-            if usize::from(frame.chunks) > FRAME_CHUNKS_MAX {
-                return Err(DecodeError::Limit {
-                    what: "chunks in a frame",
-                    found: frame.chunks.into(),
-                    limit: FRAME_CHUNKS_MAX as u64,
-                });
-            }
-        }
-        for pack in &self.packs {
-            if pack.size > PACK_MAX {
-                return Err(DecodeError::Limit {
-                    what: "pack size",
-                    found: pack.size,
-                    limit: PACK_MAX,
-                });
-            }
-            let end = u64::from(pack.first_frame) + u64::from(pack.frames);
-            if end > self.frames.len() as u64 || pack.frames as usize > PACK_FRAMES_MAX {
-                return Err(DecodeError::Invalid(
-                    "a pack's frames are not in the frame table",
-                ));
-            }
-        }
-        for pair in self.entries.windows(2) {
-            if pair[0] >= pair[1] {
-                return Err(DecodeError::Invalid("its entries do not ascend"));
-            }
-        }
+        let tables = Tables {
+            packs: self.packs.clone(),
+            frames: self.frames.clone(),
+        };
+        tables.check_tables()?;
+        let mut before = None;
         for entry in &self.entries {
-            let frame = self.frame(entry).ok_or(DecodeError::Invalid(
-                "an entry names a pack or frame that is not there",
-            ))?;
-            if entry.slot >= frame.chunks {
-                return Err(DecodeError::Invalid(
-                    "an entry names a slot that is not there",
-                ));
-            }
+            tables.check(before, entry)?;
+            before = Some(entry);
         }
         Ok(())
     }
 
     /// The frame of an entry.
     pub fn frame(&self, entry: &Entry) -> Option<&FrameRow> {
-        let pack = self.packs.get(entry.pack as usize)?;
-        if u32::from(entry.frame) >= pack.frames {
-            return None;
-        }
-        self.frames
-            .get(pack.first_frame as usize + usize::from(entry.frame))
+        frame_of(&self.packs, &self.frames, entry)
     }
 
     /// All entries of a chunk.

@@ -3,7 +3,7 @@
 //! It keeps the objects as they are in the bucket, sealed; they are write-once, so a copy is never stale, and each use
 //! authenticates it again, so a changed copy is only a miss. A cache that cannot be written is no error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -20,6 +20,11 @@ impl Cache {
     /// A cache in `folder`, or none.
     pub fn new(folder: Option<PathBuf>) -> Cache {
         Cache { folder }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {

@@ -8,6 +8,9 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The local copy of the index failed.
+    #[error("the local copy of the index, in the cache folder, cannot be read")]
+    IndexCopy(#[source] std::io::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

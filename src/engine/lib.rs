@@ -16,7 +16,8 @@
 //! | [`forget`], [`records`], [`claims`] | tombstones, records of restores, names |
 //! | [`verify`](mod@verify), [`prune`] | proof, and garbage collection |
 
-pub mod cache;
+pub mod added;
+mod cache;
 pub mod chunker;
 pub mod claims;
 pub mod diff;
@@ -55,7 +56,7 @@ pub use read::Reader;
 pub use records::RestoreSummary;
 pub use repository::{InitOptions, Initialised, OpenOptions, Repository, RepositoryInfo};
 pub use slots::{KeySlot, Unlock};
-pub use verify::{Damage, VerifyMonitor, VerifyOptions, VerifyReport};
+pub use verify::{Coverage, Damage, Portion, VerifyMonitor, VerifyOptions, VerifyReport};
 pub use view::BackupRow;
 pub use write::{
     BeginBackup, ChunkWriter, Commit, Committed, FrameClass, WriteProgress, WriteSession,

@@ -22,9 +22,9 @@ use crate::repository::Repository;
 use crate::store::Created;
 use crate::{Error, Result};
 
-/// Packs are sent when they have reached an eighth of what the session has stored, within these bounds: a small backup
+/// Packs are sent when they have reached a sixteenth of what the session has stored, within these bounds: a small backup
 /// needs little memory, a large one few objects.
-const PACK_TARGETS: std::ops::RangeInclusive<usize> = 4 << 20..=16 << 20;
+const PACK_TARGETS: std::ops::RangeInclusive<usize> = 2 << 20..=16 << 20;
 /// Two open data packs become one if one is smaller than this at the end.
 const LEFTOVER: usize = 1 << 20;
 /// Uploads under way at once.
@@ -89,8 +89,19 @@ struct State {
     data: [OpenPack; 2],
     meta: OpenPack,
     sequence: u32,
+    /// Packs that are in the store and not yet in a segment.
     finished: Vec<(PackRow, Vec<FrameEntry>)>,
+    /// Chunks in them.
+    finished_chunks: usize,
     stats: WriteStats,
+}
+
+/// A whole pack on its way to the store.
+struct ClosedPack {
+    key: String,
+    bytes: Vec<u8>,
+    row: PackRow,
+    frames: Vec<FrameEntry>,
 }
 
 /// Puts frames into packs and packs into the store.
@@ -98,7 +109,7 @@ pub struct Packer {
     repository: Repository,
     session: SessionId,
     largest: usize,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     uploads: Mutex<JoinSet<Result<()>>>,
     slots: Arc<Semaphore>,
 }
@@ -111,7 +122,7 @@ impl Packer {
             repository,
             session,
             largest: largest as usize,
-            state: Mutex::default(),
+            state: Arc::default(),
             uploads: Mutex::default(),
             slots: Arc::new(Semaphore::new(UPLOADS)),
         }
@@ -119,7 +130,11 @@ impl Packer {
 
     /// Numbers the packs from `first` on: for a session that packs several times.
     pub fn numbered_from(mut self, first: u32) -> Packer {
-        self.state.get_mut().sequence = first;
+        let state = State {
+            sequence: first,
+            ..State::default()
+        };
+        self.state = Arc::new(Mutex::new(state));
         self
     }
 
@@ -135,7 +150,7 @@ impl Packer {
                 PackClass::Data => state.stats.data_bytes += frame.bytes.len() as u64,
                 PackClass::Meta => state.stats.tree_bytes += frame.bytes.len() as u64,
             }
-            let stored = (state.stats.data_bytes + state.stats.tree_bytes) / 8;
+            let stored = (state.stats.data_bytes + state.stats.tree_bytes) / 16;
             let target = stored.max(*PACK_TARGETS.start() as u64) as usize;
             let target = target.min(self.largest);
             let open = match class {
@@ -151,18 +166,13 @@ impl Packer {
             }
         };
         match full {
-            Some((key, bytes)) => self.upload(key, bytes).await,
+            Some(closed) => self.upload(closed).await,
             None => Ok(()),
         }
     }
 
-    /// Pads a pack, seals its trailer and records its row.
-    fn close(
-        &self,
-        state: &mut State,
-        class: PackClass,
-        mut open: OpenPack,
-    ) -> Result<(String, Vec<u8>)> {
+    /// Pads a pack and seals its trailer.
+    fn close(&self, state: &mut State, class: PackClass, mut open: OpenPack) -> Result<ClosedPack> {
         let name = PackName {
             session: self.session,
             sequence: state.sequence,
@@ -216,11 +226,15 @@ impl Packer {
             frames: open.frames.len() as u32,
             size: open.bytes.len() as u64,
         };
-        state.finished.push((row, open.frames));
-        Ok((key, open.bytes))
+        Ok(ClosedPack {
+            key,
+            bytes: open.bytes,
+            row,
+            frames: open.frames,
+        })
     }
 
-    async fn upload(&self, key: String, bytes: Vec<u8>) -> Result<()> {
+    async fn upload(&self, closed: ClosedPack) -> Result<()> {
         let permit = Arc::clone(&self.slots)
             .acquire_owned()
             .await
@@ -231,11 +245,24 @@ impl Packer {
         while let Some(result) = uploads.try_join_next() {
             result??;
         }
+        let state = Arc::clone(&self.state);
         uploads.spawn(async move {
+            let ClosedPack {
+                key,
+                bytes,
+                row,
+                frames,
+            } = closed;
             let created = store.create(&key, bytes.into()).await?;
             drop(permit);
             match created {
-                Created::New => Ok(()),
+                Created::New => {
+                    // Only now may a segment name it.
+                    let mut state = state.lock().await;
+                    state.finished_chunks += frames.iter().map(|f| f.ids.len()).sum::<usize>();
+                    state.finished.push((row, frames));
+                    Ok(())
+                }
                 Created::Exists(_) => {
                     let source = ark_format::DecodeError::Invalid(
                         "another object has the name of a new pack",
@@ -278,8 +305,8 @@ impl Packer {
             }
             rest
         };
-        for (key, bytes) in rest {
-            self.upload(key, bytes).await?;
+        for closed in rest {
+            self.upload(closed).await?;
         }
         let mut uploads = self.uploads.lock().await;
         while let Some(result) = uploads.join_next().await {
@@ -293,12 +320,19 @@ impl Packer {
         self.state.lock().await.stats
     }
 
-    /// The index segment of all finished packs; `None` if there are none.
-    pub async fn segment(&self) -> Option<Segment> {
-        let state = self.state.lock().await;
+    /// The index segment of the packs that are in the store and were not in one before; `None` if they have fewer
+    /// than `least` chunks, or if there are none.
+    pub async fn take_segment(&self, least: usize) -> Option<Segment> {
+        let finished = {
+            let mut state = self.state.lock().await;
+            if state.finished_chunks < least {
+                return None;
+            }
+            state.finished_chunks = 0;
+            std::mem::take(&mut state.finished)
+        };
         build_segment(
-            state
-                .finished
+            finished
                 .iter()
                 .map(|(row, frames)| (*row, frames.as_slice())),
         )

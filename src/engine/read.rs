@@ -314,7 +314,13 @@ impl Reader {
             if results.contains_key(id) {
                 continue;
             }
-            let places = snapshot.index.locate(id);
+            let places = match snapshot.index.locate(id) {
+                Ok(places) => places,
+                Err(error) => {
+                    results.insert(*id, Err(error));
+                    continue;
+                }
+            };
             let cached = places
                 .first()
                 .and_then(|p| self.frame_cached(&(p.pack, p.frame)).map(|f| (f, p.slot)));
@@ -368,17 +374,18 @@ impl Reader {
         let mut wanted = vec![first];
         let found = index.segments().iter().find_map(|l| {
             l.segment
+                .tables
                 .packs
                 .iter()
                 .find(|p| p.name == first.pack)
-                .map(|p| (&l.segment, p))
+                .map(|p| (&l.segment.tables, p))
         });
-        let Some((segment, pack)) = found else {
+        let Some((tables, pack)) = found else {
             return wanted;
         };
         let mut budget = READ_AHEAD;
         for number in u32::from(first.frame) + 1..pack.frames {
-            let Some(row) = segment.frames.get((pack.first_frame + number) as usize) else {
+            let Some(row) = tables.frames.get((pack.first_frame + number) as usize) else {
                 break;
             };
             if row.chunks == 0 || u64::from(row.stored) > budget {

@@ -9,17 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ark_format::documents::{
-    Activity, BackupRow, BackupStatus, ClusterRef, Counts, Manifest, SegmentRef, WriteStats,
+    Activity, BackupRow, BackupStatus, ClusterRef, Counts, Manifest, WriteStats,
 };
 use ark_format::envelope::Kind;
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
 use ark_format::limits::{CHUNK_MAX, FRAME_CHUNKS_MAX};
 use ark_format::tree::{Dataset, LIST_MAX, Root, Value};
-use ark_format::{ChunkId, SessionId, layout};
+use ark_format::{ChunkId, SessionId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::added::{Added, SEGMENT_CHUNKS};
 use crate::chunker::Chunker;
 use crate::error::DamagedAt;
 use crate::index::Index;
@@ -122,6 +123,7 @@ struct Writing {
     view_hash: [u8; 32],
     claim_bytes: u64,
     index: Index,
+    added: Added,
     chunker: Chunker,
     packer: Packer,
     /// Chunks that this session has taken in; another of its writers may refer to them.
@@ -183,6 +185,7 @@ impl Repository {
                 view_hash: view.hash,
                 claim_bytes,
                 index,
+                added: Added::default(),
                 taken: Mutex::default(),
                 unsent: AtomicU64::new(0),
                 leftovers: tokio::sync::Mutex::default(),
@@ -238,13 +241,14 @@ impl WriteSession {
     }
 
     /// Whether the repository has the chunk where this session may rely on it.
-    pub(crate) fn may_reuse(&self, id: &ChunkId) -> bool {
-        self.inner.index.reusable(id).is_some()
+    pub(crate) fn may_reuse(&self, id: &ChunkId) -> Result<bool> {
+        Ok(self.inner.index.reusable(id)?.is_some())
     }
 
     /// Whether the chunk need not be written. Otherwise the caller must write it now.
-    fn has(&self, id: &ChunkId) -> bool {
-        let reused = self.inner.index.reusable(id).is_some()
+    fn has(&self, id: &ChunkId) -> Result<bool> {
+        let reused = self.inner.index.reusable(id)?.is_some()
+            || self.inner.added.has(id)?
             || !self
                 .inner
                 .taken
@@ -257,7 +261,7 @@ impl WriteSession {
             &self.inner.new_chunks
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        reused
+        Ok(reused)
     }
 
     /// Nothing that refers to chunks of a writer that failed may be committed.
@@ -338,7 +342,27 @@ impl WriteSession {
                 })
             })
             .await??;
-        inner.packer.add(class, sealed).await
+        inner.packer.add(class, sealed).await?;
+        self.write_index(SEGMENT_CHUNKS).await
+    }
+
+    /// Writes a segment of what is in the store and in none, if that has so many chunks.
+    async fn write_index(&self, least: usize) -> Result<()> {
+        let inner = &self.inner;
+        let Some(segment) = inner.packer.take_segment(least).await else {
+            return Ok(());
+        };
+        inner
+            .added
+            .write(&inner.repository, self.id(), &segment)
+            .await?;
+        // The segment knows them now.
+        let mut taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &segment.entries {
+            taken.remove(&entry.id);
+        }
+        taken.shrink_to(SEGMENT_CHUNKS);
+        Ok(())
     }
 
     /// Ends the backup: waits for all uploads, writes the index segment and then the manifest.
@@ -379,22 +403,9 @@ impl WriteSession {
 
         let mut stats = inner.packer.stats().await;
         let repository = &inner.repository;
-        let mut segments = Vec::new();
-        if let Some(segment) = inner.packer.segment().await {
-            let key = layout::segment(self.id(), 0);
-            let bytes = repository.encode_segment(&key, &segment)?;
-            let size = bytes.len() as u64;
-            repository.inner.cache.put(&key, &bytes).await;
-            repository.create_segment(&key, bytes).await?;
-            stats.index_bytes = size;
-            let entries = segment.entries.len() as u64;
-            segments.push(SegmentRef {
-                session: self.id(),
-                number: 0,
-                size,
-                entries,
-            });
-        }
+        self.write_index(0).await?;
+        let segments = inner.added.references();
+        stats.index_bytes = segments.iter().map(|segment| segment.size).sum();
         stats.control_bytes = inner.session.pin_bytes + inner.claim_bytes;
         let progress = self.progress();
         stats.new_chunks = progress.new_chunks;
@@ -554,7 +565,7 @@ impl ChunkWriter {
                 limit: CHUNK_MAX as u64,
             });
         }
-        if self.session.has(&id) {
+        if self.session.has(&id)? {
             return Ok(());
         }
         if self.buffer.bytes.len() + bytes.len() > CHUNK_MAX

@@ -1,9 +1,11 @@
 //! `ark forget`, `ark verify`, `ark prune`
 
+use ark_engine::Portion;
 use clap::{ArgGroup, Args};
 use jiff::SignedDuration;
 
 use super::backup::ClusterArgs;
+use super::values::parse_portion;
 use crate::cli::time::parse_duration;
 
 /// `ark forget`
@@ -48,12 +50,20 @@ pub struct ForgetArgs {
 /// `ark verify`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --read-data: everything in force exists with the right size, and every reference resolves."
+    after_help = "Without --read-data or --read-data-subset: everything in force exists with the right size, and every\n\
+                        reference resolves. Packs that were damaged when last read are read again with every portion.\n\
+                        What was read is on record in the repository; `ark repair` acts on damage."
 )]
 pub struct VerifyArgs {
     /// Read, authenticate and re-hash every byte of every object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "read_data_subset")]
     pub read_data: bool,
+    /// Read a portion of the data, least recently verified first: 5%, 10Gi, or 3/7 for the third of seven parts
+    #[arg(long, value_name = "PORTION", value_parser = parse_portion)]
+    pub read_data_subset: Option<Portion>,
+    /// Begin no further pack after this time, like 30m; reads all data if no portion is given
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub max_duration: Option<SignedDuration>,
 }
 
 /// `ark prune`

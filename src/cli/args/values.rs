@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use ark_engine::Portion;
+
+use crate::cli::size::parse_size;
+
 /// Why a list of pairs does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PairsError {
@@ -81,6 +85,41 @@ impl FromStr for Mappings {
     }
 }
 
+/// Why a portion of the data does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no portion: write it like 5%, 10Gi, or 3/7 for the third of seven parts")]
+pub struct PortionError {
+    text: String,
+}
+
+/// Parses `5%`, `2.5%`, `3/7` or a size.
+pub fn parse_portion(text: &str) -> Result<Portion, PortionError> {
+    let bad = || PortionError {
+        text: text.to_owned(),
+    };
+    let trimmed = text.trim();
+    if let Some(percent) = trimmed.strip_suffix('%') {
+        let digits = |c: char| c.is_ascii_digit() || c == '.';
+        return match percent.trim().parse::<f64>() {
+            Ok(value) if percent.chars().all(digits) && value > 0.0 && value <= 100.0 => {
+                Ok(Portion::Percent(value))
+            }
+            _ => Err(bad()),
+        };
+    }
+    if let Some((number, of)) = trimmed.split_once('/') {
+        let (number, of): (u32, u32) = match (number.trim().parse(), of.trim().parse()) {
+            (Ok(number), Ok(of)) => (number, of),
+            _ => return Err(bad()),
+        };
+        return match number >= 1 && number <= of {
+            true => Ok(Portion::Part { number, of }),
+            false => Err(bad()),
+        };
+    }
+    parse_size(trimmed).map(Portion::Bytes).map_err(|_| bad())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -113,5 +152,26 @@ mod tests {
                 .to_string()
                 .contains("twice")
         );
+    }
+
+    #[test]
+    fn portions() {
+        for (text, portion) in [
+            ("5%", Portion::Percent(5.0)),
+            ("2.5 %", Portion::Percent(2.5)),
+            ("100%", Portion::Percent(100.0)),
+            ("3/7", Portion::Part { number: 3, of: 7 }),
+            ("1/1", Portion::Part { number: 1, of: 1 }),
+            ("10Gi", Portion::Bytes(10 << 30)),
+            ("500M", Portion::Bytes(500_000_000)),
+        ] {
+            assert_eq!(parse_portion(text), Ok(portion), "{text}");
+        }
+        for text in [
+            "", "%", "0%", "101%", "-1%", "1e1%", "inf%", "nan%", "0/7", "8/7", "1/0", "a/7", "0", "10X",
+        ] {
+            let error = parse_portion(text).unwrap_err().to_string();
+            assert!(error.contains("is no portion"), "{text}: {error}");
+        }
     }
 }

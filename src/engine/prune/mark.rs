@@ -10,53 +10,64 @@ use crate::index::Index;
 use crate::read::Reader;
 use crate::{Error, Result};
 
-/// A set of chunks: one bit for each chunk of an index.
+/// The chunks that are needed: one bit for each entry of an index, set for the entry that is the chunk's own
+/// ([`Index::home`]). So exactly one copy of each chunk keeps its pack.
 #[derive(Clone, Debug)]
 pub struct Marked {
-    ids: Vec<ChunkId>,
-    bits: Vec<u64>,
+    /// By segment, in the order of the index.
+    bits: Vec<Vec<u64>>,
     /// Chunks that a backup needs and no segment has: damage, which verify explains.
     pub unknown: u64,
+}
+
+/// What marking a chunk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It was not marked before.
+    Fresh,
+    /// It was.
+    Known,
+    /// No segment has it.
+    Unknown,
 }
 
 impl Marked {
     /// No chunk of `index` is needed.
     pub fn none(index: &Index) -> Marked {
-        let mut ids: Vec<ChunkId> = index
-            .segments()
-            .iter()
-            .flat_map(|l| l.segment.entries.iter().map(|e| e.id))
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let bits = vec![0; ids.len().div_ceil(64)];
+        let segments = index.segments().iter();
         Marked {
-            ids,
-            bits,
+            bits: segments
+                .map(|l| vec![0; l.segment.rows.len().div_ceil(64)])
+                .collect(),
             unknown: 0,
         }
     }
 
-    /// Marks a chunk; whether it was not marked before.
-    pub fn insert(&mut self, id: &ChunkId) -> bool {
-        match self.ids.binary_search(id) {
-            Ok(n) => {
-                let fresh = self.bits[n / 64] & (1 << (n % 64)) == 0;
-                self.bits[n / 64] |= 1 << (n % 64);
-                fresh
-            }
-            Err(_) => {
-                self.unknown += 1;
-                true
-            }
-        }
+    /// Marks a chunk.
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn insert(&mut self, index: &Index, id: &ChunkId) -> Result<Mark> {
+        let home = index.home(id)?;
+        let Some((segment, row)) = home else {
+            self.unknown += 1;
+            return Ok(Mark::Unknown);
+        };
+        let Some(word) = self.bits.get_mut(segment).and_then(|b| b.get_mut(row / 64)) else {
+            return Err(Error::Stopped);
+        };
+        let bit = 1 << (row % 64);
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        Ok(if fresh { Mark::Fresh } else { Mark::Known })
     }
 
-    /// Whether a chunk is needed.
-    pub fn contains(&self, id: &ChunkId) -> bool {
-        self.ids
-            .binary_search(id)
-            .is_ok_and(|n| self.bits[n / 64] & (1 << (n % 64)) != 0)
+    /// Whether the entry is a needed chunk's own.
+    pub fn contains(&self, segment: usize, row: usize) -> bool {
+        self.bits
+            .get(segment)
+            .and_then(|bits| bits.get(row / 64))
+            .is_some_and(|word| word & (1 << (row % 64)) != 0)
     }
 }
 
@@ -76,13 +87,14 @@ pub async fn mark(reader: &Reader, index: &Index, roots: &[Root]) -> Result<Mark
             },
         ));
         while let Some((level, child)) = pending.pop() {
-            if index.locate(&child.id).is_empty() {
-                return Err(Error::ChunkUnknown {
-                    id: child.id.to_string(),
-                });
-            }
-            if !marked.insert(&child.id) {
-                continue;
+            match marked.insert(index, &child.id)? {
+                Mark::Fresh => {}
+                Mark::Known => continue,
+                Mark::Unknown => {
+                    return Err(Error::ChunkUnknown {
+                        id: child.id.to_string(),
+                    });
+                }
             }
             match reader.node(child.id, level).await? {
                 Node::Inner { level, children } => {
@@ -98,11 +110,11 @@ pub async fn mark(reader: &Reader, index: &Index, roots: &[Root]) -> Result<Mark
                         match value {
                             Value::Inline(_) => {}
                             Value::Chunk { id, .. } => {
-                                marked.insert(&id);
+                                marked.insert(index, &id)?;
                             }
                             Value::List { chunks } => {
                                 for (id, _) in chunks {
-                                    marked.insert(&id);
+                                    marked.insert(index, &id)?;
                                 }
                             }
                             Value::Map { root, .. } => {

@@ -85,7 +85,7 @@ impl Repository {
     /// If the store fails, or damage hides what is needed.
     pub async fn plan_prune(&self, options: &PruneOptions) -> Result<PrunePlan> {
         let facts = self.prune_facts(options, None, &mut None).await?;
-        Ok(plan::plan(&facts, options))
+        plan::plan(&facts, options)
     }
 
     /// Collects garbage until nothing more can be dropped. With no other session open, the bytes are gone when it
@@ -113,6 +113,7 @@ impl Repository {
             result => result?,
         };
         self.restore_reserve().await?;
+        self.remove_replaced_records().await?;
         report.requests = self.store().counters() - before;
         Ok(report)
     }
@@ -148,7 +149,7 @@ impl Repository {
             let facts = self
                 .prune_facts(options, Some(session), &mut marked)
                 .await?;
-            let plan = plan::plan(&facts, options);
+            let plan = plan::plan(&facts, options)?;
             if round == 0 {
                 report.packs_before = plan.packs;
                 report.bytes_before = plan.bytes;

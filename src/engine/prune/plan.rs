@@ -8,10 +8,11 @@ use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
 use super::PruneOptions;
-use crate::index::{Index, Place};
+use crate::index::{Index, MERGED_MAX};
 use crate::prune::mark::Marked;
 use crate::session::{OpenSession, may_drop};
 use crate::view::View;
+use crate::{Error, Result};
 
 /// Packs smaller than this are merged when there are many.
 const SMALL_PACK: u64 = 1 << 20;
@@ -70,8 +71,8 @@ pub struct PrunePlan {
     pub drop: Vec<PackLine>,
     /// Packs to rewrite.
     pub repack: Vec<PackLine>,
-    /// Segments to merge or rewrite.
-    pub merge: Vec<SegmentRef>,
+    /// Segments to merge or rewrite, each group into one.
+    pub merge: Vec<Vec<SegmentRef>>,
     /// Commits and segments since the head, to be taken into it.
     pub absorb: u64,
     /// Sessions whose process is gone.
@@ -167,11 +168,6 @@ impl fmt::Display for PrunePlan {
     }
 }
 
-/// The place that counts as a chunk's own: it keeps its pack. All other copies are garbage.
-pub fn home(index: &Index, id: &ark_format::ChunkId) -> Option<Place> {
-    index.locate(id).into_iter().next()
-}
-
 /// How much of a pack is needed.
 #[derive(Default)]
 struct Usage {
@@ -184,7 +180,10 @@ struct Usage {
 }
 
 /// Decides one transition.
-pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
+///
+/// # Errors
+/// [`Error::IndexCopy`].
+pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     let Facts {
         view, index, open, ..
     } = facts;
@@ -208,7 +207,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
         .map(|b| (b.row.id, b.row.name.clone()))
         .collect();
 
-    let usage = usage(facts);
+    let usage = usage(facts)?;
     let rows = index.packs();
     let next = view.number + 1;
     let next_watermark_possible = plan.watermark;
@@ -290,51 +289,44 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> PrunePlan {
         .count() as u64;
     let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
     plan.merge = choose_merge(index, &dropped);
-    plan
+    Ok(plan)
 }
 
-/// How much of each pack is needed, counting each chunk at its home only.
-fn usage(facts: &Facts) -> BTreeMap<PackName, Usage> {
+/// How much of each pack is needed, counting each chunk at its own place only.
+fn usage(facts: &Facts) -> Result<BTreeMap<PackName, Usage>> {
     let mut usage: BTreeMap<PackName, Usage> = BTreeMap::new();
-    for loaded in facts.index.segments() {
+    for (number, loaded) in facts.index.segments().iter().enumerate() {
         let segment = &loaded.segment;
-        let mut needed: BTreeMap<(u32, u16), u64> = BTreeMap::new();
-        for entry in &segment.entries {
-            if !facts.marked.contains(&entry.id) {
-                continue;
-            }
-            let Some(pack) = segment.packs.get(entry.pack as usize) else {
-                continue;
-            };
-            let Some(home) = home(&facts.index, &entry.id) else {
-                continue;
-            };
-            if home.pack == pack.name && home.frame == entry.frame && home.slot == entry.slot {
-                *needed.entry((entry.pack, entry.frame)).or_default() += 1;
+        let tables = &segment.tables;
+        let mut needed: Vec<u16> = vec![0; tables.frames.len()];
+        for (row, entry) in segment.rows.iter().enumerate() {
+            let entry = entry.map_err(Error::IndexCopy)?;
+            if facts.marked.contains(number, row)
+                && let Some(pack) = tables.packs.get(entry.pack as usize)
+                && let Some(chunks) =
+                    needed.get_mut(pack.first_frame as usize + usize::from(entry.frame))
+            {
+                *chunks += 1;
             }
         }
-        for (number, pack) in segment.packs.iter().enumerate() {
+        for pack in &tables.packs {
             let total = usage.entry(pack.name).or_default();
-            *total = Usage::default();
+            // Two segments may list the same pack: each chunk is marked in one of them.
+            total.frames = 0;
             let first = pack.first_frame as usize;
-            for (frame, row) in segment.frames[first..first + pack.frames as usize]
-                .iter()
-                .enumerate()
-            {
+            for frame in first..first + pack.frames as usize {
+                let row = &tables.frames[frame];
                 if row.chunks == 0 {
                     continue;
                 }
-                let chunks = needed
-                    .get(&(number as u32, frame as u16))
-                    .copied()
-                    .unwrap_or(0);
+                let chunks = u64::from(needed[frame]);
                 total.frames += u64::from(row.stored);
                 total.used += u64::from(row.stored) * chunks / u64::from(row.chunks);
                 total.chunks += chunks;
             }
         }
     }
-    usage
+    Ok(usage)
 }
 
 /// The packs worth a rewrite: the least used ones until little enough is unused, and small ones when there are many.
@@ -367,26 +359,50 @@ fn choose_repack(keep: &[PackLine], options: &PruneOptions) -> Vec<PackLine> {
     chosen.into_iter().collect()
 }
 
-/// The segments to replace by one: those that name dropped packs, and 8 of a size class.
-fn choose_merge(index: &Index, dropped: &BTreeSet<PackName>) -> Vec<SegmentRef> {
-    let mut merge = BTreeSet::new();
+/// The segments to replace: those that name dropped packs, and 8 of a size class. Each group becomes one segment, none
+/// larger than what fits into memory.
+fn choose_merge(index: &Index, dropped: &BTreeSet<PackName>) -> Vec<Vec<SegmentRef>> {
+    let mut chosen = BTreeSet::new();
     let mut tiers: BTreeMap<u32, Vec<&SegmentRef>> = BTreeMap::new();
     for loaded in index.segments() {
-        if loaded
-            .segment
-            .packs
-            .iter()
-            .any(|p| dropped.contains(&p.name))
-        {
-            merge.insert(loaded.reference.clone());
+        let packs = &loaded.segment.tables.packs;
+        if packs.iter().any(|p| dropped.contains(&p.name)) {
+            chosen.insert((loaded.reference.entries, &loaded.reference));
         }
-        tiers
-            .entry(loaded.reference.entries.max(1).ilog2() / 3)
-            .or_default()
-            .push(&loaded.reference);
+        if loaded.reference.entries <= MERGED_MAX / 2 {
+            tiers
+                .entry(loaded.reference.entries.max(1).ilog2() / 3)
+                .or_default()
+                .push(&loaded.reference);
+        }
     }
     for tier in tiers.values().filter(|tier| tier.len() >= TIER) {
-        merge.extend(tier.iter().copied().cloned());
+        chosen.extend(tier.iter().map(|reference| (reference.entries, *reference)));
     }
-    merge.into_iter().collect()
+    // The smallest first: they fit together.
+    let mut groups: Vec<Vec<SegmentRef>> = Vec::new();
+    let mut entries = 0;
+    for (size, reference) in chosen {
+        entries += size;
+        match groups.last_mut() {
+            Some(group) if entries <= MERGED_MAX => group.push(reference.clone()),
+            _ => {
+                entries = size;
+                groups.push(vec![reference.clone()]);
+            }
+        }
+    }
+    // A segment by itself that has nothing to lose stays as it is.
+    groups.retain(|group| {
+        group.len() > 1
+            || index.segments().iter().any(|l| {
+                group.contains(&l.reference)
+                    && l.segment
+                        .tables
+                        .packs
+                        .iter()
+                        .any(|p| dropped.contains(&p.name))
+            })
+    });
+    groups
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ark_format::documents::{Claim, EpochBody, EpochStub, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
-use ark_format::segment::{Entry, PackRow, Segment};
+use ark_format::segment::Segment;
 use ark_format::{PackName, SessionId};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -17,6 +17,7 @@ use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, PruneOptions};
 use crate::error::DamagedAt;
+use crate::index::merge;
 use crate::packer::Packer;
 use crate::repository::{Made, Repository, ReserveDocument, noise};
 use crate::session::{Session, is_dead};
@@ -185,28 +186,34 @@ impl Repository {
         round: u32,
     ) -> Result<Option<Done>> {
         let mut segments: BTreeSet<SegmentRef> = facts.view.segments.iter().cloned().collect();
-        let mut number = 2 * round;
+        let mut number = round << 16;
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
-            let needed = repack::needed(facts, &plan.repack);
+            let needed = repack::needed(facts, &plan.repack)?;
             for (pack, frames) in needed {
                 self.repack(facts, &pack, frames, &packer).await?;
             }
             packer.finish().await?;
-            if let Some(segment) = packer.segment().await {
+            if let Some(segment) = packer.take_segment(0).await {
                 segments.insert(self.write_segment(session.id, number, &segment).await?);
             }
         }
         number += 1;
         let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
-        if !plan.merge.is_empty() {
-            let merged = merge(facts, &plan.merge, &dropped);
-            for old in &plan.merge {
+        for group in &plan.merge {
+            let loaded = facts.index.segments().iter();
+            let group_segments: Vec<_> = loaded
+                .filter(|l| group.contains(&l.reference))
+                .map(|l| l.segment.as_ref())
+                .collect();
+            let merged = merge(&group_segments, &dropped)?;
+            for old in group {
                 segments.remove(old);
             }
             if !merged.packs.is_empty() {
                 segments.insert(self.write_segment(session.id, number, &merged).await?);
             }
+            number += 1;
         }
         let removed: BTreeSet<SessionId> = plan.remove.iter().map(|(id, _)| *id).collect();
         let kept = facts
@@ -246,6 +253,7 @@ impl Repository {
         keys.extend(
             plan.merge
                 .iter()
+                .flatten()
                 .map(|old| layout::segment(old.session, old.number)),
         );
         // Segments that no epoch has and whose session has ended. Only now: until the Create above, another prune could
@@ -448,46 +456,4 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
-}
-
-/// One segment for several, without the dropped packs.
-fn merge(facts: &Facts, which: &[SegmentRef], dropped: &BTreeSet<PackName>) -> Segment {
-    let mut merged = Segment::default();
-    let mut rows: BTreeMap<PackName, u32> = BTreeMap::new();
-    for loaded in facts
-        .index
-        .segments()
-        .iter()
-        .filter(|l| which.contains(&l.reference))
-    {
-        let segment = &loaded.segment;
-        let mut map: Vec<Option<u32>> = Vec::with_capacity(segment.packs.len());
-        for pack in &segment.packs {
-            // A pack that an earlier segment listed too has the same frames there.
-            if dropped.contains(&pack.name) || rows.contains_key(&pack.name) {
-                map.push(None);
-                continue;
-            }
-            let row = merged.packs.len() as u32;
-            let first = pack.first_frame as usize;
-            merged.packs.push(PackRow {
-                first_frame: merged.frames.len() as u32,
-                ..*pack
-            });
-            merged
-                .frames
-                .extend_from_slice(&segment.frames[first..first + pack.frames as usize]);
-            rows.insert(pack.name, row);
-            map.push(Some(row));
-        }
-        merged.entries.extend(
-            segment
-                .entries
-                .iter()
-                .filter_map(|e| map[e.pack as usize].map(|pack| Entry { pack, ..*e })),
-        );
-    }
-    merged.entries.sort_unstable();
-    merged.entries.dedup();
-    merged
 }

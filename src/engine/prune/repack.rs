@@ -9,7 +9,7 @@ use ark_format::limits::PACK_MAX;
 use ark_format::pack;
 use ark_format::{PackName, layout, seal};
 
-use super::plan::{Facts, PackLine, home};
+use super::plan::{Facts, PackLine};
 use crate::error::DamagedAt;
 use crate::packer::{Packer, SealedFrame};
 use crate::repository::Repository;
@@ -36,6 +36,7 @@ impl Repository {
             .iter()
             .find_map(|l| {
                 l.segment
+                    .tables
                     .packs
                     .iter()
                     .find(|p| p.name == *name)
@@ -45,7 +46,7 @@ impl Repository {
                 object: key.clone(),
             })?;
         for (number, ids) in needed {
-            let frame = segment.frames[row.first_frame as usize + usize::from(number)];
+            let frame = segment.tables.frames[row.first_frame as usize + usize::from(number)];
             let class = name.class;
             let sealed = bytes
                 .get(frame.offset as usize..(frame.offset + frame.stored) as usize)
@@ -107,28 +108,33 @@ impl Repository {
 pub(super) type Needed = BTreeMap<u16, Vec<(u16, ChunkId)>>;
 
 /// What is needed of each of these packs, in one pass over the index.
-pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> BTreeMap<PackName, Needed> {
+///
+/// # Errors
+/// [`Error::IndexCopy`].
+pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> Result<BTreeMap<PackName, Needed>> {
     let mut packs: BTreeMap<PackName, Needed> = lines
         .iter()
         .map(|line| (line.pack, Needed::new()))
         .collect();
-    for loaded in facts.index.segments() {
+    for (number, loaded) in facts.index.segments().iter().enumerate() {
         let segment = &loaded.segment;
         let wanted: Vec<Option<PackName>> = segment
+            .tables
             .packs
             .iter()
             .map(|row| packs.contains_key(&row.name).then_some(row.name))
             .collect();
-        for entry in &segment.entries {
+        if wanted.iter().all(Option::is_none) {
+            continue;
+        }
+        for (row, entry) in segment.rows.iter().enumerate() {
+            let entry = entry.map_err(Error::IndexCopy)?;
             let Some(Some(name)) = wanted.get(entry.pack as usize) else {
                 continue;
             };
-            if !facts.marked.contains(&entry.id) {
-                continue;
-            }
-            let is_home = home(&facts.index, &entry.id)
-                .is_some_and(|h| h.pack == *name && h.frame == entry.frame && h.slot == entry.slot);
-            if is_home && let Some(frames) = packs.get_mut(name) {
+            if facts.marked.contains(number, row)
+                && let Some(frames) = packs.get_mut(name)
+            {
                 let slots = frames.entry(entry.frame).or_default();
                 slots.push((entry.slot, entry.id));
             }
@@ -137,5 +143,5 @@ pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> BTreeMap<PackName, Ne
     for slots in packs.values_mut().flat_map(BTreeMap::values_mut) {
         slots.sort_unstable();
     }
-    packs
+    Ok(packs)
 }

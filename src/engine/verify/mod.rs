@@ -4,18 +4,26 @@
 //! reference of every backup. With `read_data` it reads, authenticates and re-hashes every byte of every object, the
 //! clear headers, padding, key slots, pins, stubs and tombstones included. Damage is named with what it hits: which
 //! backups, and which items in them.
+//!
+//! [`Repository::verify_portion`] reads the packs in portions, least recently verified first, and stops when its time is
+//! over; the journal in the repository says what was read when. Everything else is small and is checked every time.
 
 mod control;
+mod journal;
 mod packs;
+mod portion;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ark_format::PackName;
-use ark_format::documents::{Activity, VerifyRecord};
-use ark_format::envelope::Kind;
+use ark_format::documents::{Activity, PackRead, VerifyRecord};
 use ark_format::layout::{self, Object};
 use serde::Serialize;
+
+pub use journal::{Coverage, Journal, Window};
+pub use portion::Portion;
 
 use crate::index::Index;
 use crate::repository::Repository;
@@ -28,6 +36,42 @@ use crate::{Error, Result};
 pub struct VerifyOptions {
     /// Read every byte of every object.
     pub read_data: bool,
+}
+
+/// Records of a verify that takes longer than this are written on the way, so that little is forgotten if it is killed.
+const RECORD_EVERY_MS: i64 = 10 * 60 * 1000;
+
+/// What a verify reads of the packs, and what it has read.
+pub(crate) struct Reading {
+    portion: Portion,
+    /// No further pack is begun after this time by our clock, Unix ms.
+    until: Option<i64>,
+    journal: Journal,
+    /// What was chosen when the verify had to begin again.
+    again: Option<Vec<PackName>>,
+    /// What was read.
+    read: Vec<PackRead>,
+    /// How much of it is on record.
+    on_record: usize,
+    /// Whether records can be written.
+    records: bool,
+    recorded_at: i64,
+}
+
+impl Reading {
+    /// Nothing read yet, and nothing to be put on record.
+    pub(crate) fn new(portion: Portion, until: Option<i64>, journal: Journal) -> Reading {
+        Reading {
+            portion,
+            until,
+            journal,
+            again: None,
+            read: Vec::new(),
+            on_record: 0,
+            records: false,
+            recorded_at: 0,
+        }
+    }
 }
 
 /// Follows a verify.
@@ -77,6 +121,10 @@ pub struct VerifyReport {
     pub foreign: Vec<String>,
     /// Packs that no index knows: garbage that prune collects.
     pub unreferenced: Vec<String>,
+    /// The portion that was asked for; absent if no data was to be read.
+    pub portion: Option<Portion>,
+    /// How much of all data was read, and how long ago.
+    pub coverage: Coverage,
     /// Requests to the store.
     pub requests: RequestCounts,
 }
@@ -92,11 +140,11 @@ impl VerifyReport {
 #[derive(Default)]
 pub(crate) struct Findings {
     /// Object → what is wrong.
-    objects: BTreeMap<String, String>,
+    pub(crate) objects: BTreeMap<String, String>,
     /// Packs of which nothing can be read.
-    packs: BTreeSet<PackName>,
+    pub(crate) packs: BTreeSet<PackName>,
     /// Frames that cannot be read.
-    frames: BTreeSet<(PackName, u16)>,
+    pub(crate) frames: BTreeSet<(PackName, u16)>,
     /// Object → backups and items that it hits.
     hits: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
 }
@@ -114,6 +162,24 @@ impl Findings {
         backups.insert(backup.to_owned());
         items.extend(item.map(|item| format!("{backup}: {item}")));
     }
+
+    fn into_damage(self) -> Vec<Damage> {
+        let Findings {
+            objects, mut hits, ..
+        } = self;
+        objects
+            .into_iter()
+            .map(|(object, what)| {
+                let (backups, items) = hits.remove(&object).unwrap_or_default();
+                Damage {
+                    object,
+                    what,
+                    backups: backups.into_iter().collect(),
+                    items: items.into_iter().collect(),
+                }
+            })
+            .collect()
+    }
 }
 
 impl Repository {
@@ -126,6 +192,33 @@ impl Repository {
         options: VerifyOptions,
         monitor: &dyn VerifyMonitor,
     ) -> Result<VerifyReport> {
+        let portion = options.read_data.then_some(Portion::All);
+        self.verify_until(portion, None, monitor).await
+    }
+
+    /// Verifies the repository and reads a portion of its packs, least recently verified first. No further pack is begun
+    /// once `max_duration` is over; the report says what remains.
+    ///
+    /// # Errors
+    /// As [`Repository::verify`].
+    pub async fn verify_portion(
+        &self,
+        portion: Portion,
+        max_duration: Option<Duration>,
+        monitor: &dyn VerifyMonitor,
+    ) -> Result<VerifyReport> {
+        let until = max_duration
+            .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+            .map(|d| self.env().clock.now_ms().saturating_add(d));
+        self.verify_until(Some(portion), until, monitor).await
+    }
+
+    async fn verify_until(
+        &self,
+        portion: Option<Portion>,
+        until: Option<i64>,
+        monitor: &dyn VerifyMonitor,
+    ) -> Result<VerifyReport> {
         let before = self.store().counters();
         // Pinned, so that a prune takes nothing away that is about to be read.
         let (session, view, index) = match self.open_session_with_index(Activity::Verify).await {
@@ -136,15 +229,51 @@ impl Repository {
             }
             Err(error) => return Err(error),
         };
-        let result = self.verify_settled(view, index, options, monitor).await;
+        let result = self
+            .verify_and_record(view, index, portion, until, session.is_some(), monitor)
+            .await;
         if let Some(session) = &session {
             session.close().await?;
         }
         let mut report = result?;
-        if session.is_some() {
-            self.record_verify(&report).await?;
-        }
         report.requests = self.store().counters() - before;
+        Ok(report)
+    }
+
+    async fn verify_and_record(
+        &self,
+        view: View,
+        index: Index,
+        portion: Option<Portion>,
+        until: Option<i64>,
+        records: bool,
+        monitor: &dyn VerifyMonitor,
+    ) -> Result<VerifyReport> {
+        let before = self.store().counters();
+        // Without a portion no pack is chosen, and nothing of it is used but the journal.
+        let mut reading = Reading {
+            records,
+            recorded_at: self.env().clock.now_ms(),
+            ..Reading::new(
+                portion.unwrap_or(Portion::All),
+                until,
+                self.verify_journal().await?,
+            )
+        };
+        let (mut report, listed) = self
+            .verify_settled(view, index, portion, &mut reading, monitor)
+            .await?;
+        report.requests = self.store().counters() - before;
+        self.put_on_record(&mut reading, &listed, &report).await?;
+        let now = self.env().clock.now_ms();
+        report.coverage = Coverage {
+            read_packs: report.coverage.read_packs,
+            read_bytes: report.coverage.read_bytes,
+            remaining_packs: report.coverage.remaining_packs,
+            remaining_bytes: report.coverage.remaining_bytes,
+            recorded: reading.records,
+            ..reading.journal.coverage(&listed, now)
+        };
         Ok(report)
     }
 
@@ -153,41 +282,75 @@ impl Repository {
         &self,
         mut view: View,
         mut index: Index,
-        options: VerifyOptions,
+        portion: Option<Portion>,
+        reading: &mut Reading,
         monitor: &dyn VerifyMonitor,
-    ) -> Result<VerifyReport> {
+    ) -> Result<(VerifyReport, BTreeMap<PackName, u64>)> {
         for _ in 0..8 {
             let number = view.number;
-            let result = self.verify_view(view, index, options, monitor).await;
-            if result.as_ref().is_ok_and(VerifyReport::is_sound)
+            let result = self
+                .verify_view(view, index, portion, reading, monitor)
+                .await;
+            if result.as_ref().is_ok_and(|(report, _)| report.is_sound())
                 || self.head_stub().await?.0.number == number
             {
                 return result;
             }
+            // What was read is read again, whatever the time: half of a judgement is none.
+            reading.again = Some(reading.read.drain(..).map(|read| read.pack).collect());
+            reading.on_record = 0;
             (view, index) = self.view_with_index().await?;
         }
-        self.verify_view(view, index, options, monitor).await
+        self.verify_view(view, index, portion, reading, monitor)
+            .await
     }
 
     async fn verify_view(
         &self,
         view: View,
         index: Index,
-        options: VerifyOptions,
+        portion: Option<Portion>,
+        reading: &mut Reading,
         monitor: &dyn VerifyMonitor,
-    ) -> Result<VerifyReport> {
+    ) -> Result<(VerifyReport, BTreeMap<PackName, u64>)> {
         let mut report = VerifyReport {
-            read_data: options.read_data,
             epoch: view.number,
+            portion,
             ..VerifyReport::default()
         };
         let mut findings = Findings::default();
+        let reader = self.reader_of(None, view.clone(), index);
+        let snapshot = reader.snapshot();
+        let listed = self
+            .verify_objects(
+                &view,
+                &snapshot.index,
+                portion.is_some().then_some(reading),
+                &mut findings,
+                &mut report,
+                monitor,
+            )
+            .await?;
+        self.walk_backups(&reader, &view, &mut findings, &mut report, monitor)
+            .await?;
+        report.damage = findings.into_damage();
+        Ok((report, listed))
+    }
+
+    /// Everything but the references: what must be there, control objects, and packs as far as `reading` says. Returns
+    /// the packs in the bucket.
+    pub(crate) async fn verify_objects(
+        &self,
+        view: &View,
+        index: &Index,
+        reading: Option<&mut Reading>,
+        findings: &mut Findings,
+        report: &mut VerifyReport,
+        monitor: &dyn VerifyMonitor,
+    ) -> Result<BTreeMap<PackName, u64>> {
         for (key, what) in &view.problems {
             findings.object(key, what);
         }
-        let reader = self.reader_of(None, view.clone(), index);
-        let snapshot = reader.snapshot();
-        let index = &snapshot.index;
         for (key, what) in &index.problems {
             findings.object(key, what);
         }
@@ -237,48 +400,43 @@ impl Repository {
             .map(layout::pack)
             .collect();
 
-        self.verify_required(&control, &view, &mut findings);
-        if options.read_data {
-            self.verify_control(&control, &mut findings, monitor)
-                .await?;
-            self.verify_packs(index, &listed, &mut findings, &mut report, monitor)
+        self.verify_required(&control, view, findings);
+        if let Some(reading) = reading {
+            self.verify_control(&control, findings, monitor).await?;
+            self.verify_packs(index, &listed, reading, findings, report, monitor)
                 .await?;
         }
-        self.walk_backups(&reader, &view, &mut findings, &mut report, monitor)
-            .await?;
-
-        let Findings {
-            objects, mut hits, ..
-        } = findings;
-        report.damage = objects
-            .into_iter()
-            .map(|(object, what)| {
-                let (backups, items) = hits.remove(&object).unwrap_or_default();
-                Damage {
-                    object,
-                    what,
-                    backups: backups.into_iter().collect(),
-                    items: items.into_iter().collect(),
-                }
-            })
-            .collect();
-        Ok(report)
+        Ok(listed)
     }
 
-    async fn record_verify(&self, report: &VerifyReport) -> Result<()> {
-        let id = self.env().session_id();
-        let record = VerifyRecord {
-            at: self.env().clock.now_ms(),
-            read_data: report.read_data,
-            epoch: report.epoch,
-            objects: report.objects,
-            bytes: report.requests.bytes_read,
-            damage: report.damage.iter().map(|d| d.object.clone()).collect(),
-            packs: Vec::new(),
-            replaces: Vec::new(),
-        };
-        self.create_document(Kind::Verify, &format!("{}{id}", layout::VERIFY), &record)
-            .await?;
+    /// Writes a record of what was read and is on none yet.
+    async fn put_on_record(
+        &self,
+        reading: &mut Reading,
+        listed: &BTreeMap<PackName, u64>,
+        report: &VerifyReport,
+    ) -> Result<()> {
+        let fresh = reading.read[reading.on_record..].to_vec();
+        for read in &fresh {
+            reading.journal.add(read);
+        }
+        reading.on_record = reading.read.len();
+        reading.recorded_at = self.env().clock.now_ms();
+        if reading.records {
+            let record = VerifyRecord {
+                at: reading.recorded_at,
+                read_data: report.read_data,
+                epoch: report.epoch,
+                objects: report.objects,
+                bytes: report.requests.bytes_read,
+                damage: report.damage.iter().map(|d| d.object.clone()).collect(),
+                packs: fresh,
+                replaces: Vec::new(),
+            };
+            reading.records = self
+                .record_verify(&mut reading.journal, listed, record)
+                .await?;
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ark_format::documents::PackRead;
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
 use ark_format::pack::{self, FOOTER, FrameEntry};
@@ -9,7 +10,7 @@ use ark_format::{PackName, layout};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
-use super::{Findings, VerifyMonitor, VerifyReport};
+use super::{Findings, RECORD_EVERY_MS, Reading, VerifyMonitor, VerifyReport};
 use crate::error::DamagedAt;
 use crate::index::Index;
 use crate::repository::Repository;
@@ -17,9 +18,11 @@ use crate::store::StoreError;
 use crate::{Error, Result};
 
 /// What reading one pack gave.
-struct PackCheck {
-    frames: Vec<FrameEntry>,
-    bad: Vec<(u16, String)>,
+pub(crate) struct PackCheck {
+    /// What the trailer lists.
+    pub frames: Vec<FrameEntry>,
+    /// Frames that cannot be read, and why.
+    pub bad: Vec<(u16, String)>,
     chunks: u64,
 }
 
@@ -28,14 +31,30 @@ impl Repository {
         &self,
         index: &Index,
         listed: &BTreeMap<PackName, u64>,
+        reading: &mut Reading,
         findings: &mut Findings,
         report: &mut VerifyReport,
         monitor: &dyn VerifyMonitor,
     ) -> Result<()> {
-        let total: u64 = listed.values().sum();
+        let (chosen, until): (Vec<_>, _) = match &reading.again {
+            Some(again) => {
+                let there = again.iter().filter_map(|n| Some((*n, *listed.get(n)?)));
+                (there.collect(), None)
+            }
+            None => {
+                let chosen = reading.portion.choose(listed, &reading.journal);
+                (chosen, reading.until)
+            }
+        };
+        let total: u64 = chosen.iter().map(|(_, size)| size).sum();
+        let count = chosen.len() as u64;
         let width = self.env().pool.width().max(2);
-        let mut checks = stream::iter(listed)
-            .map(|(&name, &size)| async move {
+        let clock = &self.env().clock;
+        let in_time = chosen
+            .into_iter()
+            .take_while(|_| until.is_none_or(|until| clock.now_ms() < until));
+        let mut checks = stream::iter(in_time)
+            .map(|(name, size)| async move {
                 let key = layout::pack(&name);
                 let result = match self.store().get(&key).await {
                     Ok(bytes) => {
@@ -53,13 +72,19 @@ impl Repository {
             .buffer_unordered(width)
             // Boxed: the compiler cannot see through it that the futures above are Send.
             .boxed();
-        let mut done = 0;
+        let (mut done, mut packs) = (0, 0);
         let mut trailers = BTreeMap::new();
         while let Some((name, size, result)) = checks.next().await {
             let key = layout::pack(&name);
+            let mut read = PackRead {
+                pack: name,
+                at: clock.now_ms(),
+                damaged: false,
+            };
             match result {
                 Ok(check) => {
                     report.chunks += check.chunks;
+                    read.damaged = !check.bad.is_empty();
                     for (frame, what) in check.bad {
                         findings.object(&key, format!("frame {frame}: {what}"));
                         findings.frames.insert((name, frame));
@@ -69,19 +94,30 @@ impl Repository {
                 Err(Error::Damaged { source, .. }) => {
                     findings.object(&key, source);
                     findings.packs.insert(name);
+                    read.damaged = true;
                 }
                 // Dropped meanwhile; if it is needed, the walk says so.
                 Err(Error::Store(StoreError::NotFound { .. })) => {}
                 Err(error) => return Err(error),
             }
+            reading.read.push(read);
             done += size;
+            packs += 1;
             monitor.progress("packs", done, total);
+            if reading.records && clock.now_ms() - reading.recorded_at >= RECORD_EVERY_MS {
+                self.put_on_record(reading, listed, report).await?;
+            }
         }
-        compare(index, &trailers, findings);
-        Ok(())
+        drop(checks);
+        let coverage = &mut report.coverage;
+        (coverage.read_packs, coverage.read_bytes) = (packs, done);
+        (coverage.remaining_packs, coverage.remaining_bytes) = (count - packs, total - done);
+        report.read_data = packs == listed.len() as u64;
+        compare(index, &trailers, findings)
     }
 
-    fn check_pack(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
+    /// Reads a whole pack: an error is damage of all of it.
+    pub(crate) fn check_pack(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
         let key = layout::pack(name);
         pack::check_header(name, bytes).at(&key)?;
         let short = || ark_format::DecodeError::Truncated("the pack");
@@ -137,13 +173,19 @@ impl Repository {
 }
 
 /// Every index entry must say what its pack's trailer says.
-fn compare(index: &Index, trailers: &BTreeMap<PackName, Vec<FrameEntry>>, findings: &mut Findings) {
+fn compare(
+    index: &Index,
+    trailers: &BTreeMap<PackName, Vec<FrameEntry>>,
+    findings: &mut Findings,
+) -> Result<()> {
     for loaded in index.segments() {
         let segment = &loaded.segment;
         let key = layout::segment(loaded.reference.session, loaded.reference.number);
-        for entry in &segment.entries {
+        for entry in segment.rows.iter() {
+            let entry = entry.map_err(Error::IndexCopy)?;
+            let tables = &segment.tables;
             let (Some(pack), Some(row)) =
-                (segment.packs.get(entry.pack as usize), segment.frame(entry))
+                (tables.packs.get(entry.pack as usize), tables.frame(&entry))
             else {
                 continue;
             };
@@ -164,4 +206,5 @@ fn compare(index: &Index, trailers: &BTreeMap<PackName, Vec<FrameEntry>>, findin
             }
         }
     }
+    Ok(())
 }

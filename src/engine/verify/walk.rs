@@ -67,21 +67,21 @@ enum Step {
 
 impl Walk<'_> {
     /// Where damage of a chunk lies, if it is damaged as far as is known.
-    fn broken(&self, id: &ChunkId, findings: &Findings) -> Option<(String, String)> {
-        let places = self.index.locate(id);
+    fn broken(&self, id: &ChunkId, findings: &Findings) -> Result<Option<(String, String)>> {
+        let places = self.index.locate(id)?;
         let readable = |p: &&crate::index::Place| {
             !findings.packs.contains(&p.pack) && !findings.frames.contains(&(p.pack, p.frame))
         };
         if places.iter().any(|p| readable(&p)) {
-            return None;
+            return Ok(None);
         }
-        Some(match places.first() {
+        Ok(Some(match places.first() {
             Some(place) => (pack(&place.pack), "it is damaged".to_owned()),
             None => (
                 format!("chunk {id}"),
                 "it is in no index segment".to_owned(),
             ),
-        })
+        }))
     }
 
     /// Walks one map and counts what it could not resolve. `owner` is the item that the map is the content of.
@@ -127,7 +127,7 @@ impl Walk<'_> {
                     return Err(error);
                 }
                 Err(error) => {
-                    let (object, what) = self.culprit(&child.id, &error, findings);
+                    let (object, what) = self.culprit(&child.id, &error, findings)?;
                     let item = owner.map_or_else(
                         || {
                             let upto = last
@@ -168,7 +168,7 @@ impl Walk<'_> {
                             }
                         };
                         for id in ids {
-                            if let Some((object, what)) = self.broken(&id, findings) {
+                            if let Some((object, what)) = self.broken(&id, findings)? {
                                 findings.hit(&object, &what, backup, Some(item.clone()));
                                 hits += 1;
                             }
@@ -181,16 +181,21 @@ impl Walk<'_> {
     }
 
     /// The object to blame for a node that cannot be read.
-    fn culprit(&self, id: &ChunkId, error: &Error, findings: &Findings) -> (String, String) {
+    fn culprit(
+        &self,
+        id: &ChunkId,
+        error: &Error,
+        findings: &Findings,
+    ) -> Result<(String, String)> {
         let what =
             std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        match self.broken(id, findings) {
+        Ok(match self.broken(id, findings)? {
             Some((object, _)) => (object, what),
-            None => match self.index.locate(id).first() {
+            None => match self.index.locate(id)?.first() {
                 Some(place) => (pack(&place.pack), what),
                 None => (format!("chunk {id}"), what),
             },
-        }
+        })
     }
 }
 

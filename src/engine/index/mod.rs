@@ -1,16 +1,23 @@
-//! Where chunks are: the index segments in force, in memory.
+//! Where chunks are: the index segments in force.
 //!
 //! Two questions with two answers: may a writer reuse a chunk (only in a pack that is not condemned), and where can a
-//! reader get it (anywhere it is).
+//! reader get it (anywhere it is). Small segments are in memory, the entries of large ones in files ([`rows`]), so that
+//! memory hardly grows with the repository. That a file cannot be read is an error, never an answer: "the chunk is not
+//! there" would let a prune delete it.
+
+mod merge;
+mod rows;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use ark_format::documents::SegmentRef;
-use ark_format::segment::{Entry, FrameRow, PackRow, Segment, SegmentSealer};
+use ark_format::segment::{Entry, FrameRow, PackRow, Segment, SegmentSealer, Tables};
 use ark_format::{ChunkId, PackName, layout};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+pub(crate) use self::merge::{MERGED_MAX, merge};
+pub use self::rows::{Rows, RowsBuilder};
 use crate::error::DamagedAt;
 use crate::repository::Repository;
 use crate::store::{Created, StoreError};
@@ -20,7 +27,7 @@ use crate::{Error, Result};
 /// What is wrong with a segment that is not there.
 const MISSING: &str = "it is missing";
 /// Index segments are read so many at once.
-const FETCHES: usize = 8;
+const FETCHES: usize = 4;
 
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +52,61 @@ pub struct Loaded {
     /// Which object.
     pub reference: SegmentRef,
     /// Its content.
-    pub segment: Arc<Segment>,
+    pub segment: Arc<IndexSegment>,
+}
+
+/// The content of a segment.
+#[derive(Debug)]
+pub struct IndexSegment {
+    /// Its packs and frames.
+    pub tables: Tables,
+    /// Its entries.
+    pub rows: Rows,
+}
+
+impl IndexSegment {
+    /// What a writer has just made.
+    ///
+    /// # Errors
+    /// If its rows cannot be kept.
+    pub fn of(segment: &Segment, folder: Option<&std::path::Path>) -> Result<IndexSegment> {
+        let mut rows = RowsBuilder::new(folder);
+        for entry in &segment.entries {
+            rows.push(&entry.to_row());
+        }
+        Ok(IndexSegment {
+            tables: Tables {
+                packs: segment.packs.clone(),
+                frames: segment.frames.clone(),
+            },
+            rows: rows.finish().map_err(Error::IndexCopy)?,
+        })
+    }
+
+    fn place(&self, entry: &Entry) -> Option<Place> {
+        let frame: &FrameRow = self.tables.frame(entry)?;
+        let pack = self.tables.packs.get(entry.pack as usize)?;
+        Some(Place {
+            pack: pack.name,
+            frame: entry.frame,
+            offset: frame.offset,
+            stored: frame.stored,
+            data_key: frame.data_key,
+            slot: entry.slot,
+        })
+    }
+
+    /// The places of a chunk, each with the number of its row.
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn places(&self, id: &ChunkId) -> Result<Vec<(usize, Place)>> {
+        let found = self.rows.find(id).map_err(Error::IndexCopy)?;
+        let places = found
+            .into_iter()
+            .filter_map(|(number, entry)| Some((number, self.place(&entry)?)));
+        Ok(places.collect())
+    }
 }
 
 /// The index of a view.
@@ -75,35 +136,64 @@ impl Index {
         &self.segments
     }
 
-    fn places(&self, id: &ChunkId) -> impl Iterator<Item = Place> {
-        self.segments.iter().flat_map(move |loaded| {
-            loaded
-                .segment
-                .find(id)
-                .iter()
-                .filter_map(|entry| place(&loaded.segment, entry))
-        })
-    }
-
     /// A place that a writer may rely on.
-    pub fn reusable(&self, id: &ChunkId) -> Option<Place> {
-        self.places(id)
-            .find(|place| !self.condemned.contains(&place.pack))
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn reusable(&self, id: &ChunkId) -> Result<Option<Place>> {
+        for loaded in &self.segments {
+            for (_, place) in loaded.segment.places(id)? {
+                if !self.condemned.contains(&place.pack) {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Every place where a reader may find the chunk, best first.
-    pub fn locate(&self, id: &ChunkId) -> Vec<Place> {
-        let mut places: Vec<Place> = self.places(id).collect();
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn locate(&self, id: &ChunkId) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for loaded in &self.segments {
+            places.extend(
+                loaded
+                    .segment
+                    .places(id)?
+                    .into_iter()
+                    .map(|(_, place)| place),
+            );
+        }
         places.sort_by_key(|place| (self.condemned.contains(&place.pack), *place));
         places.dedup();
-        places
+        Ok(places)
+    }
+
+    /// The place that counts as the chunk's own, as the numbers of its segment and of its row: it keeps its pack. All
+    /// other copies are garbage.
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn home(&self, id: &ChunkId) -> Result<Option<(usize, usize)>> {
+        let mut best: Option<((bool, Place), (usize, usize))> = None;
+        for (number, loaded) in self.segments.iter().enumerate() {
+            for (row, place) in loaded.segment.places(id)? {
+                let rank = (self.condemned.contains(&place.pack), place);
+                if best.as_ref().is_none_or(|(least, _)| rank < *least) {
+                    best = Some((rank, (number, row)));
+                }
+            }
+        }
+        Ok(best.map(|(_, home)| home))
     }
 
     /// Every pack, once.
     pub fn packs(&self) -> BTreeMap<PackName, PackRow> {
         self.segments
             .iter()
-            .flat_map(|l| &l.segment.packs)
+            .flat_map(|l| &l.segment.tables.packs)
             .map(|pack| (pack.name, *pack))
             .collect()
     }
@@ -112,22 +202,9 @@ impl Index {
     pub fn chunks(&self) -> u64 {
         self.segments
             .iter()
-            .map(|l| l.segment.entries.len() as u64)
+            .map(|l| l.segment.rows.len() as u64)
             .sum()
     }
-}
-
-fn place(segment: &Segment, entry: &Entry) -> Option<Place> {
-    let frame: &FrameRow = segment.frame(entry)?;
-    let pack = segment.packs.get(entry.pack as usize)?;
-    Some(Place {
-        pack: pack.name,
-        frame: entry.frame,
-        offset: frame.offset,
-        stored: frame.stored,
-        data_key: frame.data_key,
-        slot: entry.slot,
-    })
 }
 
 impl Repository {
@@ -173,7 +250,7 @@ impl Repository {
         Ok(index)
     }
 
-    async fn read_segment(&self, reference: &SegmentRef) -> Result<Segment> {
+    async fn read_segment(&self, reference: &SegmentRef) -> Result<IndexSegment> {
         let key = layout::segment(reference.session, reference.number);
         let open = |bytes: &[u8]| self.decode_segment(&key, bytes);
         self.inner
@@ -182,14 +259,19 @@ impl Repository {
             .await
     }
 
-    pub(crate) fn decode_segment(&self, key: &str, bytes: &[u8]) -> Result<Segment> {
+    pub(crate) fn decode_segment(&self, key: &str, bytes: &[u8]) -> Result<IndexSegment> {
         let sealer = SegmentSealer {
             cipher: self.cipher(),
             repository: self.id(),
             key: &self.key_set().index,
             object_key: key,
         };
-        sealer.decode(bytes).at(key)
+        let mut rows = RowsBuilder::new(self.inner.cache.folder());
+        let tables = sealer
+            .decode_rows(bytes, |chunk| rows.push(chunk))
+            .at(key)?;
+        let rows = rows.finish().map_err(Error::IndexCopy)?;
+        Ok(IndexSegment { tables, rows })
     }
 
     /// Creates the object of a new segment. Another one under its name would be taken for it.

@@ -1,0 +1,85 @@
+//! What a session has added to the index so far.
+//!
+//! The chunks of a large backup do not wait in memory for its end: once there are many, the packs that are in the store
+//! get a segment. It counts for nobody until the manifest names it; if the session dies, prune removes it. The session
+//! itself looks its own chunks up in it, as in any other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ark_format::documents::SegmentRef;
+use ark_format::segment::Segment;
+use ark_format::{ChunkId, SessionId, layout};
+
+use crate::Result;
+use crate::index::IndexSegment;
+use crate::repository::Repository;
+
+/// So many chunks are put into a segment while a backup still runs.
+pub const SEGMENT_CHUNKS: usize = 1 << 18;
+
+/// The segments of a session.
+#[derive(Default)]
+pub struct Added {
+    segments: Mutex<Vec<SegmentRef>>,
+    loaded: Mutex<Vec<Arc<IndexSegment>>>,
+    /// One is written at a time.
+    writing: tokio::sync::Mutex<u32>,
+}
+
+impl Added {
+    /// Whether a chunk is in one of them.
+    ///
+    /// # Errors
+    /// [`crate::Error::IndexCopy`].
+    pub fn has(&self, id: &ChunkId) -> Result<bool> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        for segment in loaded.iter() {
+            if !segment.places(id)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes a segment. Its packs must be in the store.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn write(
+        &self,
+        repository: &Repository,
+        session: SessionId,
+        segment: &Segment,
+    ) -> Result<()> {
+        let mut number = self.writing.lock().await;
+        let key = layout::segment(session, *number);
+        let bytes = repository.encode_segment(&key, segment)?;
+        let size = bytes.len() as u64;
+        repository.inner.cache.put(&key, &bytes).await;
+        repository.create_segment(&key, bytes).await?;
+        let loaded = IndexSegment::of(segment, repository.inner.cache.folder())?;
+        self.segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(SegmentRef {
+                session,
+                number: *number,
+                size,
+                entries: segment.entries.len() as u64,
+            });
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::new(loaded));
+        *number += 1;
+        Ok(())
+    }
+
+    /// What the manifest must name.
+    pub fn references(&self) -> Vec<SegmentRef> {
+        self.segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
