@@ -9,7 +9,7 @@
 //! Clocks decide liveness only: when a session counts as dead, and when a tombstone's grace is over.
 
 mod leftovers;
-mod mark;
+pub(crate) mod mark;
 mod plan;
 mod publish;
 mod repack;

@@ -16,6 +16,7 @@ use super::mark::{Marked, mark};
 use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, PruneOptions};
+use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
 use crate::index::merge;
 use crate::packer::Packer;
@@ -189,16 +190,21 @@ impl Repository {
         let mut number = round << 16;
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
-            let needed = repack::needed(facts, &plan.repack)?;
-            for (pack, frames) in needed {
-                self.repack(facts, &pack, frames, &packer).await?;
+            for batch in repack::batches(facts, &plan.repack) {
+                for (pack, frames) in repack::needed(facts, batch)? {
+                    self.repack(facts, &pack, frames, &packer).await?;
+                }
+                if let Some(segment) = packer.take_segment(SEGMENT_CHUNKS).await {
+                    segments.insert(self.write_segment(session.id, number, &segment).await?);
+                    number += 1;
+                }
             }
             packer.finish().await?;
             if let Some(segment) = packer.take_segment(0).await {
                 segments.insert(self.write_segment(session.id, number, &segment).await?);
+                number += 1;
             }
         }
-        number += 1;
         let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
         for group in &plan.merge {
             let loaded = facts.index.segments().iter();
@@ -293,7 +299,7 @@ impl Repository {
         Ok(stub.body_key)
     }
 
-    async fn write_segment(
+    pub(crate) async fn write_segment(
         &self,
         session: SessionId,
         number: u32,
@@ -331,10 +337,13 @@ impl Repository {
         };
         self.store().create(&body_key, bytes.into()).await?;
         let key = layout::epoch_stub(body.number);
-        if let Made::Exists(_) = self
+        if let Made::Exists(bytes) = self
             .create_signed(Kind::EpochStub, &key, &stub, "prune")
             .await?
         {
+            // Only another's stub tells that this one lost: bytes that were garbled on the way may be this one's, whose
+            // body is in force then.
+            let _: EpochStub = self.decode_signed(Kind::EpochStub, &key, &bytes)?;
             self.store().delete(&body_key).await?;
             return Ok(false);
         }

@@ -10,6 +10,7 @@ use ark_format::pack;
 use ark_format::{PackName, layout, seal};
 
 use super::plan::{Facts, PackLine};
+use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
 use crate::packer::{Packer, SealedFrame};
 use crate::repository::Repository;
@@ -106,6 +107,33 @@ impl Repository {
 
 /// What is needed of one pack: slot and chunk by frame.
 pub(super) type Needed = BTreeMap<u16, Vec<(u16, ChunkId)>>;
+
+/// Packs to rewrite in portions: what is needed of one portion fits into memory.
+pub(super) fn batches<'a>(facts: &Facts, lines: &'a [PackLine]) -> Vec<&'a [PackLine]> {
+    let mut chunks: BTreeMap<PackName, usize> = BTreeMap::new();
+    for loaded in facts.index.segments() {
+        let tables = &loaded.segment.tables;
+        for pack in &tables.packs {
+            let first = pack.first_frame as usize;
+            let frames = &tables.frames[first..first + pack.frames as usize];
+            let count = frames.iter().map(|f| usize::from(f.chunks)).sum();
+            chunks.insert(pack.name, count);
+        }
+    }
+    let mut batches = Vec::new();
+    let (mut start, mut total) = (0, 0);
+    for (number, line) in lines.iter().enumerate() {
+        total += chunks.get(&line.pack).copied().unwrap_or(0);
+        if total >= SEGMENT_CHUNKS {
+            batches.push(&lines[start..=number]);
+            (start, total) = (number + 1, 0);
+        }
+    }
+    if start < lines.len() {
+        batches.push(&lines[start..]);
+    }
+    batches
+}
 
 /// What is needed of each of these packs, in one pass over the index.
 ///
