@@ -10,7 +10,7 @@ use ark_format::layout::{self, Object};
 use crate::repository::{Made, Repository};
 use crate::session::{Session, is_dead};
 use crate::store::StoreError;
-use crate::view::View;
+use crate::view::{BackupRow, View};
 use crate::{Error, Result};
 
 impl Repository {
@@ -37,7 +37,7 @@ impl Repository {
             let number = match newest {
                 None => 0,
                 Some((number, key)) => {
-                    self.check_free(view, session, &key, name).await?;
+                    self.check_free(view, session, cluster, &key, name).await?;
                     number + 1
                 }
             };
@@ -58,13 +58,30 @@ impl Repository {
         &self,
         view: &View,
         session: &Session,
+        cluster: &ClusterRef,
         key: &str,
         name: &str,
     ) -> Result<()> {
-        let claim: Claim = match self.read_document(Kind::Claim, key).await {
+        let taken = || Error::NameTaken {
+            name: name.to_owned(),
+        };
+        let mut read = self.read_document(Kind::Claim, key).await;
+        if let Err(Error::Damaged { .. }) = read {
+            // It may have been garbled on the way only.
+            read = self.read_document(Kind::Claim, key).await;
+        }
+        let claim: Claim = match read {
             Ok(claim) => claim,
-            // A claim that nobody can read holds no name: the backup itself does, and it is listed.
-            Err(Error::Damaged { .. }) => return Ok(()),
+            // A claim that nobody can read holds no name, but the backup itself does, and it is listed.
+            Err(Error::Damaged { .. }) => {
+                let holds = |b: &BackupRow| {
+                    b.forgotten.is_none() && b.row.name == name && b.row.cluster.id == cluster.id
+                };
+                return match view.backups.iter().any(holds) {
+                    true => Err(taken()),
+                    false => Ok(()),
+                };
+            }
             // Freed meanwhile.
             Err(Error::Store(StoreError::NotFound { .. })) => return Ok(()),
             Err(error) => return Err(error),
@@ -72,14 +89,20 @@ impl Repository {
         if let Some(backup) = view.backup(&claim.session) {
             return match backup.forgotten {
                 Some(_) => Ok(()),
-                None => Err(Error::NameTaken {
-                    name: name.to_owned(),
-                }),
+                None => Err(taken()),
             };
         }
         let open = self.open_sessions(view).await?;
         let Some(other) = open.iter().find(|s| s.id == claim.session) else {
-            return Ok(());
+            // It may have committed since the view was made, and a prune have taken its pin.
+            if claim.epoch < view.body.watermark {
+                return Ok(());
+            }
+            return match self.read_commit(claim.epoch, claim.session).await {
+                Ok(Some(_)) => Err(taken()),
+                Ok(None) | Err(Error::Store(StoreError::NotFound { .. })) => Ok(()),
+                Err(error) => Err(error),
+            };
         };
         let now = self.store_now(session).await?;
         if !is_dead(other, self.env().host.as_ref(), now) {
@@ -95,9 +118,7 @@ impl Repository {
         if self.fence(other.epoch, other.id, other.id).await? {
             Ok(())
         } else {
-            Err(Error::NameTaken {
-                name: name.to_owned(),
-            })
+            Err(taken())
         }
     }
 }
