@@ -443,7 +443,11 @@ impl WriteSession {
             .await?
         {
             Made::New { size } => size,
-            Made::Exists(_) => return Err(fenced()),
+            Made::Exists(bytes) => {
+                // A fence, unless it was garbled on the way: then nobody knows.
+                repository.decode_commit(&inner.session.commit_key(), self.id(), &bytes)?;
+                return Err(fenced());
+            }
         };
         guard.armed = false;
         inner.session.committed();

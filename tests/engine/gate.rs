@@ -10,8 +10,9 @@ use futures::stream::{self, BoxStream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload,
+    ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Semaphore;
 
@@ -34,6 +35,10 @@ pub enum End {
     Refuse,
     /// The connection breaks.
     Break,
+    /// It is done, and the connection breaks before the answer.
+    Lose,
+    /// The answer's bytes are changed on the way.
+    Garble,
 }
 
 /// A request that is waited for.
@@ -101,6 +106,11 @@ impl Gate {
         self.add(op, part, 1, times, end);
     }
 
+    /// Changes what the next `times` reads of such a key give.
+    pub fn garble(&self, part: &str, times: usize) {
+        self.add(Op::Got, part, 1, times, End::Garble);
+    }
+
     fn add(&self, op: Op, part: &str, nth: usize, times: usize, end: End) -> Arc<Stop> {
         let stop = Arc::new(Stop {
             op,
@@ -115,7 +125,8 @@ impl Gate {
         stop
     }
 
-    async fn pass(&self, op: Op, key: &str) -> Result<()> {
+    /// Holds up or refuses the request; how it is to end otherwise.
+    async fn pass(&self, op: Op, key: &str) -> Result<End> {
         let mut hit = None;
         for stop in self.stops.lock().unwrap().iter() {
             if stop.op != op || !key.contains(&stop.part) {
@@ -131,7 +142,9 @@ impl Gate {
                 break;
             }
         }
-        let Some(stop) = hit else { return Ok(()) };
+        let Some(stop) = hit else {
+            return Ok(End::Wait);
+        };
         stop.reached.add_permits(1);
         match stop.end {
             End::Wait => {
@@ -141,17 +154,22 @@ impl Gate {
                     .expect("the request was never let go")
                     .unwrap()
                     .forget();
-                Ok(())
+                Ok(End::Wait)
             }
+            End::Lose | End::Garble => Ok(stop.end),
             End::Refuse => Err(Error::PermissionDenied {
                 path: key.to_owned(),
                 source: "403".into(),
             }),
-            End::Break => Err(Error::Generic {
-                store: "gate",
-                source: "connection reset".into(),
-            }),
+            End::Break => Err(broken()),
         }
+    }
+}
+
+fn broken() -> Error {
+    Error::Generic {
+        store: "gate",
+        source: "connection reset".into(),
     }
 }
 
@@ -175,8 +193,12 @@ impl ObjectStore for Gate {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        self.pass(Op::Put, path.as_ref()).await?;
-        self.inner.put_opts(path, payload, options).await
+        let end = self.pass(Op::Put, path.as_ref()).await?;
+        let result = self.inner.put_opts(path, payload, options).await;
+        match end {
+            End::Lose => result.and(Err(broken())),
+            _ => result,
+        }
     }
 
     async fn put_multipart_opts(
@@ -189,9 +211,22 @@ impl ObjectStore for Gate {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.pass(Op::Get, path.as_ref()).await?;
-        let result = self.inner.get_opts(path, options).await;
-        self.pass(Op::Got, path.as_ref()).await?;
-        result
+        let mut result = self.inner.get_opts(path, options).await?;
+        if self.pass(Op::Got, path.as_ref()).await? == End::Garble {
+            let (meta, range) = (result.meta.clone(), result.range.clone());
+            let mut bytes = result.bytes().await?.to_vec();
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            result = GetResult {
+                payload: GetResultPayload::Stream(stream::iter([Ok(bytes.into())]).boxed()),
+                meta,
+                range,
+                attributes: Attributes::new(),
+                extensions: Extensions::default(),
+            };
+        }
+        Ok(result)
     }
 
     fn delete_stream(

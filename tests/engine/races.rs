@@ -343,6 +343,48 @@ async fn an_undelete_of_what_is_being_removed_does_not_succeed() {
     assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}");
 }
 
+/// A backup commits, and a prune takes its pin, between another one's look at the repository and at who is open.
+#[tokio::test]
+async fn a_name_that_was_taken_meanwhile_is_not_free() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let first = repository.begin_backup(begin("one")).await.unwrap();
+    let look = gate.hold(Op::List, "names/", 1);
+    let second = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.begin_backup(begin("one")).await }
+    });
+    look.reached().await;
+    let nothing = ark_engine::Commit {
+        document: Vec::new(),
+        datasets: Vec::new(),
+        counts: ark_engine::Counts::default(),
+        status: ark_engine::BackupStatus::Completed,
+        expires: None,
+        log: Vec::new(),
+    };
+    first.commit(nothing).await.unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+    look.release();
+    let error = second.await.unwrap().err().unwrap();
+    assert!(matches!(error, Error::NameTaken { .. }), "{error:?}");
+}
+
+/// The stub was created, its reply was lost, and what is read instead is garbled: the epoch is in force all the same.
+#[tokio::test]
+async fn a_garbled_answer_does_not_cost_the_head_its_body() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let content = others(20, 1);
+    let kept = backup(&repository, "kept", &content).await.unwrap();
+    gate.fail(Op::Put, "epochs/", 1, End::Lose);
+    gate.garble("epochs/fffffffffffffffe", 1);
+    prune(repository.clone(), 0.05).await.unwrap_err();
+    assert_eq!(contents(&repository, &kept.id).await.unwrap(), content);
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert_sound(&repository).await;
+}
+
 /// One process publishes an epoch while another of the same state directory still reads the one before.
 #[tokio::test]
 async fn a_newer_epoch_beside_is_no_rollback() {
