@@ -4,6 +4,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 export CARGO_TARGET_DIR ?= $(CACHE)/ark-target
 export PATH := $(PATH):$(CACHE)/ark-tools/bin:$(CACHE)/ark-tools/venv/bin
 FUZZ_SECONDS ?= 20
+CHAOS_MINUTES ?= 30
 
 .PHONY: help
 help: ## Say what there is
@@ -21,6 +22,11 @@ test: cluster-tools ## Every test, against real servers
 		echo "cargo test --workspace"; cargo test --workspace --no-fail-fast --lib --bins --tests; \
 	fi
 	cargo test --workspace --doc
+
+.PHONY: chaos
+chaos: cluster-tools ## Kill and disturb ark at random for CHAOS_MINUTES; CHAOS_ARGS='--seed 7'
+	cargo build --workspace --bins
+	$(CARGO_TARGET_DIR)/debug/ark-testkit chaos --ark $(CARGO_TARGET_DIR)/debug/ark --minutes $(CHAOS_MINUTES) $(CHAOS_ARGS)
 
 .PHONY: cluster-tools
 cluster-tools: ## Build etcd, Kubernetes and MinIO from their Go modules, once

@@ -64,7 +64,19 @@ impl Ark {
 
     /// A command of this program in this environment, for callers that need more than [`Ark::run`].
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command_through(&[], arguments)
+    }
+
+    /// As [`Ark::command`], run by another program that takes a command line after its own arguments.
+    pub(crate) fn command_through(&self, through: &[&str], arguments: &[&str]) -> Command {
+        let mut command = match through {
+            [] => Command::new(&self.program),
+            [wrapper, rest @ ..] => {
+                let mut command = Command::new(wrapper);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.home.path())

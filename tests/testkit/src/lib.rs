@@ -19,6 +19,7 @@
 mod api;
 mod ark;
 mod binaries;
+mod chaos;
 mod churn;
 mod control_plane;
 pub mod dataset;
@@ -31,6 +32,7 @@ mod process;
 pub use api::{Api, ApiError, Listed, Resource};
 pub use ark::{Ark, Ran, Running};
 pub use binaries::folder as binaries_folder;
+pub use chaos::{ChaosOptions, Summary as ChaosSummary, chaos};
 pub use churn::{Churn, ChurnReport, churn};
 pub use control_plane::{ControlPlane, Options};
 pub use dataset::{Dataset, DatasetSpec};

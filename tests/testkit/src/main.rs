@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use ark_testkit::{Api, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, Options};
+use ark_testkit::{
+    Api, ChaosOptions, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, Options,
+};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -115,6 +117,27 @@ enum Command {
         /// Resources (plural.group) to leave out
         #[arg(long)]
         exclude: Vec<String>,
+    },
+    /// Run ark processes on a folder and on MinIO, kill and disturb them at random, and check that nothing is lost
+    Chaos {
+        /// The ark program
+        #[arg(long)]
+        ark: PathBuf,
+        /// How long to disturb them
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// Simulated machines for each store
+        #[arg(long, default_value_t = 4)]
+        workers: usize,
+        /// Cores that the ark processes may use on average
+        #[arg(long, default_value_t = 0.8)]
+        cores: f64,
+        /// What the random choices come from [default: a new one]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only one of the stores
+        #[arg(long, value_parser = ["file", "minio"])]
+        only: Option<String>,
     },
     /// Create the objects of a dump with plain POSTs and say what that took
     PostFloor {
@@ -230,6 +253,35 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 ark_testkit::dump(&cluster.api().await?, &exclude, &mut BufWriter::new(file))
                     .await?;
             print(&serde_json::json!({"objects": objects}))
+        }
+        Command::Chaos {
+            ark,
+            minutes,
+            workers,
+            cores,
+            seed,
+            only,
+        } => {
+            let options = ChaosOptions {
+                ark,
+                time: Duration::from_secs_f64(minutes * 60.0),
+                phase: Duration::from_secs(60),
+                workers,
+                cores,
+                seed,
+                only,
+            };
+            let Some(summary) = unless_asked_to_end(ark_testkit::chaos(&options)).await? else {
+                anyhow::bail!("asked to end");
+            };
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+            anyhow::ensure!(
+                summary.unexpected.is_empty(),
+                "{} things should not have happened, {} of them losses",
+                summary.unexpected.len(),
+                summary.losses
+            );
+            Ok(())
         }
         Command::PostFloor { cluster, from } => {
             let dump = std::fs::read_to_string(&from)
