@@ -385,6 +385,25 @@ async fn a_garbled_answer_does_not_cost_the_head_its_body() {
     assert_sound(&repository).await;
 }
 
+/// A prune is killed when its epoch is there and nothing is deleted yet: the next one has nothing else to do.
+#[tokio::test]
+async fn segments_that_a_killed_prune_left_go_with_the_next_one() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    small_backups(&repository, "small", 8).await;
+    let publish = gate.hold(Op::Put, "epochs/", 1);
+    let pruner = tokio::spawn(prune(repository.clone(), 1.0));
+    publish.reached().await;
+    gate.fail(Op::List, "epochs", 1, End::Break);
+    publish.release();
+    pruner.await.unwrap().unwrap_err();
+    prune(repository.clone(), 1.0).await.unwrap();
+    let view = repository.view().await.unwrap();
+    let there = repository.store().list("index/").await.unwrap();
+    assert_eq!(there.len(), view.segments.len() + 1, "{there:?}");
+    assert_sound(&repository).await;
+}
+
 /// One process publishes an epoch while another of the same state directory still reads the one before.
 #[tokio::test]
 async fn a_newer_epoch_beside_is_no_rollback() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ark_format::documents::{Condemned, SegmentRef};
+use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
@@ -41,6 +42,19 @@ pub struct Facts {
     pub indexed: Vec<String>,
     /// Backups whose tombstone is due.
     pub due: BTreeSet<SessionId>,
+}
+
+impl Facts {
+    /// Keys of segments that are not among these and belong to nobody who is open.
+    pub fn stray_segments(&self, kept: &[SegmentRef]) -> impl Iterator<Item = &String> {
+        self.indexed.iter().filter(move |key| match layout::parse(key) {
+            Some(Object::Segment(id, number)) => {
+                !self.open.iter().any(|s| s.id == id)
+                    && !kept.iter().any(|s| s.session == id && s.number == number)
+            }
+            _ => false,
+        })
+    }
 }
 
 /// A pack in a plan.
@@ -92,6 +106,9 @@ pub struct PrunePlan {
     /// Deletes that the last epoch ordered and that are still to be seen done.
     #[serde(skip)]
     pub still_there: Vec<PackName>,
+    /// Segments that the head does not have and whose session has ended: they go once another epoch is there.
+    #[serde(skip)]
+    pub stray: u64,
 }
 
 impl PrunePlan {
@@ -104,6 +121,7 @@ impl PrunePlan {
             && self.repack.is_empty()
             && self.merge.is_empty()
             && self.still_there.is_empty()
+            && self.stray == 0
             && self.absorb == 0)
     }
 
@@ -282,6 +300,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     plan.condemned.sort();
 
     let listed: BTreeSet<SessionId> = view.body.manifests.iter().map(|row| row.id).collect();
+    plan.stray = facts.stray_segments(&view.segments).count() as u64;
     plan.absorb = view
         .backups
         .iter()

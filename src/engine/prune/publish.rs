@@ -264,17 +264,7 @@ impl Repository {
         );
         // Segments that no epoch has and whose session has ended. Only now: until the Create above, another prune could
         // still have published an epoch with them.
-        for key in &facts.indexed {
-            if let Some(Object::Segment(id, number)) = layout::parse(key)
-                && !facts.open.iter().any(|s| s.id == id)
-                && !body
-                    .segments
-                    .iter()
-                    .any(|s| s.session == id && s.number == number)
-            {
-                keys.push(key.clone());
-            }
-        }
+        keys.extend(facts.stray_segments(&body.segments).cloned());
         keys.push(self.body_key_of(facts.view.number).await?);
         for (id, _) in &plan.remove {
             if let Some(row) = facts.view.backup(id) {
