@@ -232,7 +232,7 @@ impl Arena {
         self.expire()?;
         self.check_list(false).await?;
         self.check_sound("before the prune").await?;
-        if last || lock(&self.counts).checks % 2 == 0 {
+        if last || lock(&self.counts).checks.is_multiple_of(2) {
             self.check_prune(last).await?;
             self.check_list(true).await?;
             self.check_sound("after the prune").await?;

@@ -69,7 +69,7 @@ struct State {
 
 impl State {
     /// Judges a packet to the server. `lose` is set if the reply to it is to be lost.
-    fn to_server(&mut self, bytes: &[u8], now: Instant, lose: &mut bool) -> Verdict {
+    fn request(&mut self, bytes: &[u8], now: Instant, lose: &mut bool) -> Verdict {
         let before = self.up;
         self.up += bytes.len() as u64;
         let request = METHODS.iter().any(|method| bytes.starts_with(method));
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// Judges a packet from the server.
-    fn to_client(&mut self, bytes: &[u8], now: Instant, lose: bool) -> Verdict {
+    fn reply(&mut self, bytes: &[u8], now: Instant, lose: bool) -> Verdict {
         let before = self.down;
         self.down += bytes.len() as u64;
         let verdict = match self.fault {
@@ -248,7 +248,7 @@ async fn relay(mut client: TcpStream, server: &str, shared: &Shared) -> std::io:
         tokio::select! {
             read = client.read(&mut up) => {
                 let bytes = match read? { 0 => return Ok(()), count => &up[..count] };
-                let verdict = shared.state().to_server(bytes, Instant::now(), &mut lose);
+                let verdict = shared.state().request(bytes, Instant::now(), &mut lose);
                 let pass = match verdict {
                     Verdict::Pass => bytes,
                     Verdict::Delay(time) => { tokio::time::sleep(time).await; bytes }
@@ -266,7 +266,7 @@ async fn relay(mut client: TcpStream, server: &str, shared: &Shared) -> std::io:
             }
             read = server.read(&mut down) => {
                 let bytes = match read? { 0 => return Ok(()), count => &down[..count] };
-                let verdict = shared.state().to_client(bytes, Instant::now(), lose);
+                let verdict = shared.state().reply(bytes, Instant::now(), lose);
                 let pass = match verdict {
                     Verdict::Delay(time) => { tokio::time::sleep(time).await; bytes }
                     Verdict::Cut(count) => &bytes[..count],
@@ -307,39 +307,33 @@ mod tests {
             after: 12,
             down: second,
         });
-        assert_eq!(
-            state.to_server(b"GET /12345", now, &mut lose),
-            Verdict::Pass
-        );
+        assert_eq!(state.request(b"GET /12345", now, &mut lose), Verdict::Pass);
         assert!(!state.struck);
-        assert_eq!(state.to_server(b"67890", now, &mut lose), Verdict::Cut(2));
-        assert_eq!(state.to_server(b"GET /", now, &mut lose), Verdict::Cut(0));
+        assert_eq!(state.request(b"67890", now, &mut lose), Verdict::Cut(2));
+        assert_eq!(state.request(b"GET /", now, &mut lose), Verdict::Cut(0));
         assert_eq!(
-            state.to_server(b"GET /", now + second, &mut lose),
+            state.request(b"GET /", now + second, &mut lose),
             Verdict::Pass
         );
         assert!(state.struck);
 
         let mut state = armed(Fault::LoseReply { request: 2 });
         for bytes in [&b"PUT /a"[..], b"GET /b", b"body"] {
-            assert_eq!(state.to_server(bytes, now, &mut lose), Verdict::Pass);
+            assert_eq!(state.request(bytes, now, &mut lose), Verdict::Pass);
             assert!(!lose);
         }
-        assert_eq!(state.to_server(b"DELETE /a", now, &mut lose), Verdict::Pass);
+        assert_eq!(state.request(b"DELETE /a", now, &mut lose), Verdict::Pass);
         assert!(lose);
-        assert_eq!(state.to_client(b"HTTP/1.1 204", now, lose), Verdict::Cut(0));
+        assert_eq!(state.reply(b"HTTP/1.1 204", now, lose), Verdict::Cut(0));
 
         let mut lose = false;
         let mut state = armed(Fault::Overload {
             request: 1,
             lasts: second,
         });
+        assert_eq!(state.request(b"GET /", now, &mut lose), Verdict::Overloaded);
         assert_eq!(
-            state.to_server(b"GET /", now, &mut lose),
-            Verdict::Overloaded
-        );
-        assert_eq!(
-            state.to_server(b"GET /", now + second, &mut lose),
+            state.request(b"GET /", now + second, &mut lose),
             Verdict::Pass
         );
     }
