@@ -22,7 +22,7 @@ use backup::{
     DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
 };
 use global::GlobalArgs;
-use maintenance::{ForgetArgs, PruneArgs, VerifyArgs};
+use maintenance::{ForgetArgs, PruneArgs, RepairArgs, VerifyArgs};
 use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
 use restore::{
     RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs, RestoreLogsArgs,
@@ -73,6 +73,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Free the space of deleted backups
     Prune(PruneArgs),
+    /// Save what can be saved of a damaged repository
+    Repair(RepairArgs),
 
     /// Same as `ark backup create`, `ark restore create`
     #[command(subcommand)]
@@ -216,6 +218,7 @@ pub enum Verb {
     Forget(ForgetArgs),
     Verify(VerifyArgs),
     Prune(PruneArgs),
+    Repair(RepairArgs),
     Completion(CompletionArgs),
     Man(ManArgs),
     Version,
@@ -265,6 +268,7 @@ impl Command {
             Command::Forget(args) => Verb::Forget(args),
             Command::Verify(args) => Verb::Verify(args),
             Command::Prune(args) => Verb::Prune(args),
+            Command::Repair(args) => Verb::Repair(args),
             Command::Completion(args) => Verb::Completion(args),
             Command::Man(args) => Verb::Man(args),
             Command::Version => Verb::Version,

@@ -187,6 +187,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A repair cannot go on beside another process.
+    #[error("nothing can be repaired beside {by}")]
+    RepairBusy {
+        /// Which process.
+        by: String,
+    },
     /// Something could not be read, for a reason that also hit others.
     #[error("{0}")]
     Unreadable(String),
@@ -204,10 +210,10 @@ impl Error {
         let text = match self {
             Error::Store(e) => return e.hint(),
             Error::Damaged { .. } | Error::Missing { .. } | Error::ChunkUnknown { .. } => {
-                "run `ark verify` to see what is affected; a new backup writes again what it needs"
+                "run `ark verify` to see what is affected, then `ark repair`: after it a new backup writes again what is lost"
             }
             Error::PruneBlocked { .. } => {
-                "everything is kept; run `ark verify --read-data` to see what is affected, and put the object back from a copy of the repository if there is one"
+                "everything is kept; put the object back from a copy of the repository if there is one, or run `ark repair`"
             }
             Error::NotARepository { .. } => {
                 "check the URL, or make a repository there with `ark repo init`"
@@ -249,6 +255,9 @@ impl Error {
             Error::NameBusy { .. } => "wait for it, or choose another name",
             Error::NoSuchBackup { .. } => "`ark backup get` lists the backups",
             Error::NoSuchRestore { .. } => "`ark restore get` lists the restores",
+            Error::RepairBusy { .. } => {
+                "wait until it has ended; a process that died counts as ended 30 minutes after its last sign of life"
+            }
             Error::Fenced { .. } => "run the backup again: nothing committed was lost",
             Error::RolledBack { .. } => {
                 "find out who restored an older copy of the bucket; if that was meant, remove ark's state directory"

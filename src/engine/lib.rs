@@ -14,7 +14,7 @@
 //! | [`write`](mod@write), [`packer`], [`map_write`] | the way in |
 //! | [`read`](mod@read), [`map_read`], [`diff`](mod@diff) | the way out |
 //! | [`forget`], [`records`], [`claims`] | tombstones, records of restores, names |
-//! | [`verify`](mod@verify), [`prune`] | proof, and garbage collection |
+//! | [`verify`](mod@verify), [`prune`], [`repair`] | proof, garbage collection, and what can be saved of damage |
 
 pub mod added;
 mod cache;
@@ -31,6 +31,7 @@ pub mod packer;
 pub mod prune;
 pub mod read;
 pub mod records;
+pub mod repair;
 pub mod repository;
 pub mod session;
 pub mod slots;
@@ -54,6 +55,7 @@ pub use map_write::MapWriter;
 pub use prune::{PruneOptions, PrunePlan, PruneReport};
 pub use read::Reader;
 pub use records::RestoreSummary;
+pub use repair::{RepairContent, RepairOptions, RepairPlan, RepairReport};
 pub use repository::{InitOptions, Initialised, OpenOptions, Repository, RepositoryInfo};
 pub use slots::{KeySlot, Unlock};
 pub use verify::{Coverage, Damage, Portion, VerifyMonitor, VerifyOptions, VerifyReport};

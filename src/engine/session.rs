@@ -62,24 +62,8 @@ impl Repository {
     pub(crate) async fn open_session(&self, activity: Activity) -> Result<(Session, View)> {
         loop {
             let (stub, _) = self.head_stub().await?;
-            let id = self.env().session_id();
-            let key = layout::session(stub.number, id);
-            let host = &self.env().host;
-            let pin = Pin {
-                activity,
-                started: self.env().clock.now_ms(),
-                host: host.name(),
-                process: host.process(),
-            };
-            let Made::New { size } = self.create_document(Kind::Session, &key, &pin).await? else {
+            let Some(session) = self.pin(stub.number, activity).await? else {
                 continue;
-            };
-            let session = Session {
-                heartbeat: tokio::spawn(beat(self.clone(), stub.number, id)),
-                repository: self.clone(),
-                id,
-                epoch: stub.number,
-                pin_bytes: size,
             };
             // Looked at after the pin is there: what a prune decided without seeing the pin is visible now. If the head
             // has moved, a prune that never saw the pin may publish a watermark above it later still: begin again.
@@ -96,6 +80,29 @@ impl Repository {
             }
             return Ok((session, view));
         }
+    }
+
+    /// Creates a pin and nothing more; `None` if its key is taken.
+    pub(crate) async fn pin(&self, epoch: u64, activity: Activity) -> Result<Option<Session>> {
+        let id = self.env().session_id();
+        let key = layout::session(epoch, id);
+        let host = &self.env().host;
+        let pin = Pin {
+            activity,
+            started: self.env().clock.now_ms(),
+            host: host.name(),
+            process: host.process(),
+        };
+        let Made::New { size } = self.create_document(Kind::Session, &key, &pin).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Session {
+            heartbeat: tokio::spawn(beat(self.clone(), epoch, id)),
+            repository: self.clone(),
+            id,
+            epoch,
+            pin_bytes: size,
+        }))
     }
 
     /// As [`Repository::open_session`], with the index of the view.

@@ -1,7 +1,7 @@
-//! `ark forget`, `ark verify`, `ark prune`
+//! `ark forget`, `ark verify`, `ark prune`, `ark repair`
 
 use ark_engine::Portion;
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, Subcommand};
 use jiff::SignedDuration;
 
 use super::backup::ClusterArgs;
@@ -79,4 +79,43 @@ pub struct PruneArgs {
     /// Do not wait for the grace period of deleted backups
     #[arg(long)]
     pub now: bool,
+}
+
+/// `ark repair`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Takes what cannot be read out of force, copies what can, and makes of each damaged backup a repaired one\n\
+                        without what is lost. Looks at what is missing and what the last verify of each pack found; a backup\n\
+                        made afterwards writes again what the cluster still has. It needs a key with the full role.\n\
+                        Exit code 0: nothing is lost; 4: something is, and the output names it."
+)]
+pub struct RepairArgs {
+    /// Only one part of it.
+    #[command(subcommand)]
+    pub command: Option<RepairCommand>,
+    /// Print what would be done and what is lost, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read every pack, not only those that a verify found damaged
+    #[arg(long)]
+    pub read_data: bool,
+    /// Delete the damaged backups once the repaired ones are there
+    #[arg(long)]
+    pub forget_originals: bool,
+}
+
+/// `ark repair …`
+#[derive(Debug, Subcommand)]
+pub enum RepairCommand {
+    /// Rebuild lost index segments, or a lost head, from the packs
+    Index(RepairIndexArgs),
+}
+
+/// `ark repair index`
+#[derive(Debug, Args)]
+pub struct RepairIndexArgs {
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub dry_run: bool,
 }

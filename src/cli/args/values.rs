@@ -168,7 +168,8 @@ mod tests {
             assert_eq!(parse_portion(text), Ok(portion), "{text}");
         }
         for text in [
-            "", "%", "0%", "101%", "-1%", "1e1%", "inf%", "nan%", "0/7", "8/7", "1/0", "a/7", "0", "10X",
+            "", "%", "0%", "101%", "-1%", "1e1%", "inf%", "nan%", "0/7", "8/7", "1/0", "a/7", "0",
+            "10X",
         ] {
             let error = parse_portion(text).unwrap_err().to_string();
             assert!(error.contains("is no portion"), "{text}: {error}");

@@ -5,6 +5,7 @@ mod completion;
 mod forget;
 mod man;
 mod prune;
+mod repair;
 mod repo;
 mod restore;
 mod verify;
@@ -41,6 +42,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Forget(args) => forget::run(args, context).await,
         Verb::Verify(args) => verify::run(args, context).await,
         Verb::Prune(args) => prune::run(args, context).await,
+        Verb::Repair(args) => repair::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
         Verb::Man(args) => man::run(args, context),
         Verb::Version => version::run(context),

@@ -41,7 +41,14 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     drop(progress);
     let report = pruned.map_err(Error::from)?.doing("cannot prune")?;
     context.printer.one(&report, "", || text(&report))?;
-    Ok(Exit::Ok)
+    if report.damaged.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    for pack in &report.damaged {
+        talk.note(&format!("{pack} is damaged and was left as it is"));
+    }
+    talk.note("run `ark repair`");
+    Ok(Exit::Damage)
 }
 
 fn text(report: &PruneReport) -> String {

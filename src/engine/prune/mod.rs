@@ -14,7 +14,10 @@ mod plan;
 mod publish;
 mod repack;
 
+use std::collections::BTreeSet;
+
 use ark_format::documents::Activity;
+use ark_format::layout;
 use serde::Serialize;
 
 pub use plan::{PackLine, PrunePlan};
@@ -74,6 +77,8 @@ pub struct PruneReport {
     pub waiting_for: Vec<String>,
     /// Bytes that nothing needs inside packs that are needed.
     pub unused_bytes: u64,
+    /// Packs that were to be rewritten, cannot be read, and are left as they are.
+    pub damaged: Vec<String>,
     /// Requests to the store.
     pub requests: RequestCounts,
 }
@@ -145,10 +150,12 @@ impl Repository {
     ) -> Result<PruneReport> {
         let mut report = PruneReport::default();
         let mut marked = None;
+        let mut damaged = BTreeSet::new();
         for round in 0..TRANSITIONS_MAX {
-            let facts = self
+            let mut facts = self
                 .prune_facts(options, Some(session), &mut marked)
                 .await?;
+            facts.damaged.clone_from(&damaged);
             let plan = plan::plan(&facts, options)?;
             if round == 0 {
                 report.packs_before = plan.packs;
@@ -168,7 +175,8 @@ impl Repository {
             }
             if let Some(done) = self.transition(&facts, &plan, session, round).await? {
                 report.epochs += 1;
-                report.packs_repacked += plan.repack.len() as u64;
+                report.packs_repacked += (plan.repack.len() - done.damaged.len()) as u64;
+                damaged.extend(done.damaged);
                 report.packs_deleted += done.deleted;
                 report
                     .backups_removed
@@ -178,6 +186,7 @@ impl Repository {
                     .extend(plan.dead_sessions.iter().cloned());
             }
         }
+        report.damaged = damaged.iter().map(layout::pack).collect();
         Ok(report)
     }
 }

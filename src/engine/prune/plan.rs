@@ -42,18 +42,22 @@ pub struct Facts {
     pub indexed: Vec<String>,
     /// Backups whose tombstone is due.
     pub due: BTreeSet<SessionId>,
+    /// Packs that this prune has found damaged: they stay as they are.
+    pub damaged: BTreeSet<PackName>,
 }
 
 impl Facts {
     /// Keys of segments that are not among these and belong to nobody who is open.
     pub fn stray_segments(&self, kept: &[SegmentRef]) -> impl Iterator<Item = &String> {
-        self.indexed.iter().filter(move |key| match layout::parse(key) {
-            Some(Object::Segment(id, number)) => {
-                !self.open.iter().any(|s| s.id == id)
-                    && !kept.iter().any(|s| s.session == id && s.number == number)
-            }
-            _ => false,
-        })
+        self.indexed
+            .iter()
+            .filter(move |key| match layout::parse(key) {
+                Some(Object::Segment(id, number)) => {
+                    !self.open.iter().any(|s| s.id == id)
+                        && !kept.iter().any(|s| s.session == id && s.number == number)
+                }
+                _ => false,
+            })
     }
 }
 
@@ -285,7 +289,12 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     }
     plan.waiting_for = held.into_iter().collect();
 
-    plan.repack = choose_repack(&keep, options);
+    let readable: Vec<PackLine> = keep
+        .iter()
+        .filter(|l| facts.listed.contains_key(&l.pack) && !facts.damaged.contains(&l.pack))
+        .copied()
+        .collect();
+    plan.repack = choose_repack(&readable, options);
     let rewritten: BTreeSet<PackName> = plan.repack.iter().map(|l| l.pack).collect();
     plan.condemned.extend(plan.repack.iter().map(|l| Condemned {
         pack: l.pack,

@@ -32,6 +32,8 @@ const DELETES: usize = 8;
 /// What a published transition did.
 pub(super) struct Done {
     pub deleted: u64,
+    /// Packs that were to be rewritten and cannot be read.
+    pub damaged: BTreeSet<PackName>,
 }
 
 /// What an earlier transition of the same prune marked: the backups and segments decide whether it still holds.
@@ -167,6 +169,7 @@ impl Repository {
             listed,
             indexed: indexed.into_iter().map(|object| object.key).collect(),
             due,
+            damaged: BTreeSet::new(),
         })
     }
 
@@ -188,11 +191,19 @@ impl Repository {
     ) -> Result<Option<Done>> {
         let mut segments: BTreeSet<SegmentRef> = facts.view.segments.iter().cloned().collect();
         let mut number = round << 16;
+        let mut damaged = BTreeSet::new();
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
             for batch in repack::batches(facts, &plan.repack) {
                 for (pack, frames) in repack::needed(facts, batch)? {
-                    self.repack(facts, &pack, frames, &packer).await?;
+                    match self.repack(facts, &pack, frames, &packer).await {
+                        Ok(()) => {}
+                        Err(error) if is_damage(&error) => {
+                            tracing::error!(%pack, %error, "damaged: the pack is left as it is");
+                            damaged.insert(pack);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 if let Some(segment) = packer.take_segment(SEGMENT_CHUNKS).await {
                     segments.insert(self.write_segment(session.id, number, &segment).await?);
@@ -239,7 +250,12 @@ impl Repository {
         let body = EpochBody {
             number: facts.view.number + 1,
             segments: segments.into_iter().collect(),
-            condemned: plan.condemned.clone(),
+            condemned: plan
+                .condemned
+                .iter()
+                .filter(|c| !damaged.contains(&c.pack))
+                .copied()
+                .collect(),
             dropped: dropped
                 .iter()
                 .copied()
@@ -276,7 +292,7 @@ impl Repository {
             }
         }
         self.delete_all(keys).await?;
-        Ok(Some(Done { deleted }))
+        Ok(Some(Done { deleted, damaged }))
     }
 
     pub(crate) async fn body_key_of(&self, number: u64) -> Result<String> {
@@ -455,4 +471,13 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a pack cannot be read because of what it is, and not because the store fails.
+fn is_damage(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Damaged { .. }
+            | Error::Store(StoreError::NotFound { .. } | StoreError::Truncated { .. })
+    )
 }

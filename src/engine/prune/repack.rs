@@ -1,12 +1,17 @@
 //! Rewriting packs: whole frames as they are, partly needed ones with what is needed of them.
 //!
-//! A frame is only ever cut down, never joined with another, so that what was kept apart stays apart.
+//! A frame is only ever cut down, never joined with another, so that what was kept apart stays apart. A pack of which a
+//! needed chunk cannot be read is left alone: rewriting it would condemn the only object that a repair can work on.
 
 use std::collections::BTreeMap;
 
 use ark_format::ChunkId;
+use ark_format::frame::Frame;
+use ark_format::id::PackClass;
+use ark_format::keys::ChunkKind;
 use ark_format::limits::PACK_MAX;
 use ark_format::pack;
+use ark_format::segment::FrameRow;
 use ark_format::{PackName, layout, seal};
 
 use super::plan::{Facts, PackLine};
@@ -46,23 +51,18 @@ impl Repository {
             .ok_or_else(|| Error::Missing {
                 object: key.clone(),
             })?;
-        for (number, ids) in needed {
-            let frame = segment.tables.frames[row.first_frame as usize + usize::from(number)];
-            let class = name.class;
-            let sealed = bytes
-                .get(frame.offset as usize..(frame.offset + frame.stored) as usize)
-                .ok_or(ark_format::DecodeError::Truncated("a frame"))
-                .at(&key)?;
-            let decoded = self
-                .frame_sealer(class, frame.data_key)?
-                .decode(sealed)
-                .at(&key)?;
-            // Read before it is copied: prune must not multiply damage.
-            for (slot, id) in &ids {
-                let kind = match class {
-                    ark_format::id::PackClass::Data => ark_format::keys::ChunkKind::Data,
-                    ark_format::id::PackClass::Meta => ark_format::keys::ChunkKind::Tree,
-                };
+        let class = name.class;
+        let frame_at = |number: u16| -> FrameRow {
+            segment.tables.frames[row.first_frame as usize + usize::from(number)]
+        };
+        // Read before anything is copied: prune must not multiply damage, and a damaged pack is left as it is.
+        for (number, ids) in &needed {
+            let (_, decoded) = self.open_frame(class, &key, &bytes, &frame_at(*number))?;
+            let kind = match class {
+                PackClass::Data => ChunkKind::Data,
+                PackClass::Meta => ChunkKind::Tree,
+            };
+            for (slot, id) in ids {
                 let chunk = decoded.chunk(usize::from(*slot)).unwrap_or_default();
                 if self.key_set().chunk_id(kind, chunk) != *id {
                     return Err(Error::Damaged {
@@ -71,6 +71,10 @@ impl Repository {
                     });
                 }
             }
+        }
+        for (number, ids) in needed {
+            let frame = frame_at(number);
+            let (sealed, decoded) = self.open_frame(class, &key, &bytes, &frame)?;
             let sealed = if ids.len() == decoded.len() {
                 SealedFrame {
                     bytes: sealed.to_vec(),
@@ -102,6 +106,21 @@ impl Repository {
             packer.add(class, sealed).await?;
         }
         Ok(())
+    }
+
+    fn open_frame<'a>(
+        &self,
+        class: PackClass,
+        key: &str,
+        bytes: &'a [u8],
+        frame: &FrameRow,
+    ) -> Result<(&'a [u8], Frame)> {
+        let sealed = bytes
+            .get(frame.offset as usize..frame.offset as usize + frame.stored as usize)
+            .ok_or(ark_format::DecodeError::Truncated("a frame"))
+            .at(key)?;
+        let sealer = self.frame_sealer(class, frame.data_key)?;
+        Ok((sealed, sealer.decode(sealed).at(key)?))
     }
 }
 

@@ -1,0 +1,177 @@
+//! What a repair decides on, also where the head cannot be read.
+
+use std::collections::BTreeMap;
+
+use ark_format::PackName;
+use ark_format::documents::{Activity, EpochBody, EpochStub};
+use ark_format::layout::{self, Object};
+
+use crate::index::Index;
+use crate::repository::Repository;
+use crate::session::{OpenSession, Session, is_dead};
+use crate::store::StoreError;
+use crate::view::{Head, View};
+use crate::{Error, Result};
+
+/// What a repair decides on.
+pub(super) struct Facts {
+    /// The repository as of the head; as of what is left, if the head cannot be read.
+    pub view: View,
+    /// Why the head cannot be read.
+    pub head: Option<String>,
+    /// The index that can be read.
+    pub index: Index,
+    /// Packs in the bucket, listed before the sessions were.
+    pub listed: BTreeMap<PackName, u64>,
+    /// Sessions listed before the commits were.
+    pub open: Vec<OpenSession>,
+}
+
+/// Why an object that an epoch consists of cannot be used; `None` for errors that are no damage of it.
+fn damage_of_head(error: &Error) -> Option<String> {
+    let of_head = |key: &str| key.starts_with(layout::INDEX) || key.starts_with(layout::EPOCHS);
+    match error {
+        Error::Damaged { object, source } if of_head(object) => {
+            Some(format!("{object} is damaged: {source}"))
+        }
+        // Without any stub there is no number to go on from.
+        Error::Missing { object } if of_head(object) && object != layout::EPOCHS => {
+            Some(format!("{object} is missing"))
+        }
+        Error::Store(StoreError::Truncated { .. }) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+impl Repository {
+    /// The head, or an empty one in its place and what is wrong with it.
+    async fn head_or_empty(&self) -> Result<(Head, Option<String>)> {
+        let error = match self.head().await {
+            Ok(head) => return Ok((head, None)),
+            Err(error) => error,
+        };
+        let Some(what) = damage_of_head(&error) else {
+            return Err(error);
+        };
+        let (number, hash) = self.newest_number().await?;
+        let stub = EpochStub {
+            number,
+            parent_hash: [0; 32],
+            body_key: String::new(),
+            body_hash: [0; 32],
+            body_size: 0,
+            nonce: [0; 16],
+            created: 0,
+        };
+        let body = EpochBody {
+            number,
+            ..EpochBody::default()
+        };
+        Ok((Head { stub, hash, body }, Some(what)))
+    }
+
+    /// The number of the newest epoch by its key, and the hash of its stub, readable or not.
+    async fn newest_number(&self) -> Result<(u64, [u8; 32])> {
+        let first = self.store().first(layout::EPOCHS).await?;
+        let missing = || Error::Missing {
+            object: layout::EPOCHS.to_owned(),
+        };
+        let key = first.ok_or_else(missing)?.key;
+        let Some(Object::EpochStub(number)) = layout::parse(&key) else {
+            return Err(missing());
+        };
+        let bytes = self.store().get(&key).await?;
+        Ok((number, *blake3::hash(&bytes).as_bytes()))
+    }
+
+    /// A session as a prune's, also where the head cannot be read.
+    pub(super) async fn open_repair_session(&self) -> Result<Session> {
+        loop {
+            match self.open_session(Activity::Prune).await {
+                Ok((session, _)) => return Ok(session),
+                Err(error) if damage_of_head(&error).is_none() => return Err(error),
+                Err(_) => {}
+            }
+            let (number, _) = self.newest_number().await?;
+            if let Some(session) = self.pin(number, Activity::Prune).await? {
+                return Ok(session);
+            }
+        }
+    }
+
+    /// What the next epoch is decided from. `own` is absent for a plan, which ends no session.
+    pub(super) async fn repair_facts(&self, own: Option<&Session>) -> Result<Facts> {
+        for _ in 0..8 {
+            let (head, what) = self.head_or_empty().await?;
+            let number = head.stub.number;
+            let mut listed = BTreeMap::new();
+            for object in self.store().list(layout::PACKS).await? {
+                if let Some(Object::Pack(name)) = layout::parse(&object.key) {
+                    listed.insert(name, object.size);
+                }
+            }
+            let earlier = self.view_at(head.clone()).await?;
+            let mut open = self.open_sessions(&earlier).await?;
+            open.retain(|session| own.is_none_or(|own| own.id != session.id));
+            if what.is_some() {
+                self.end_older_sessions(&open, own, number).await?;
+            }
+            let mut view = self.view_at(head).await?;
+            if what.is_some() {
+                // Nobody whose epoch is older can commit any more.
+                view.body.watermark = number;
+                let fences = view.fences.iter();
+                view.body.retired = fences
+                    .filter(|(_, epoch)| **epoch >= number)
+                    .map(|(id, _)| *id)
+                    .collect();
+            }
+            let index = self.load_index(&view).await?;
+            // Missing because the head has moved on is not damage.
+            if index.lacks_segments && self.newest_number().await?.0 != number {
+                continue;
+            }
+            return Ok(Facts {
+                view,
+                head: what,
+                index,
+                listed,
+                open,
+            });
+        }
+        Err(Error::RepairBusy {
+            by: "prunes that publish epochs all the time".to_owned(),
+        })
+    }
+
+    /// Under a head that nobody can read: no process of an older epoch may commit, and no prune may be alive.
+    async fn end_older_sessions(
+        &self,
+        open: &[OpenSession],
+        own: Option<&Session>,
+        number: u64,
+    ) -> Result<()> {
+        let now = match own {
+            Some(own) => self.store_now(own).await?,
+            None => self.env().clock.now_ms(),
+        };
+        for session in open {
+            let dead = is_dead(session, self.env().host.as_ref(), now);
+            let prunes = session
+                .pin
+                .as_ref()
+                .is_none_or(|pin| pin.activity == Activity::Prune);
+            if prunes && !dead {
+                return Err(Error::RepairBusy {
+                    by: session.to_string(),
+                });
+            }
+            if let Some(own) = own
+                && (dead || session.epoch < number)
+            {
+                self.fence(session.epoch, session.id, own.id).await?;
+            }
+        }
+        Ok(())
+    }
+}
