@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures ark on a real API server: figures.py [--objects 20000] [--memory-at 50000] [--keep DIR]
+"""Measures ark on a real API server: figures.py [--objects 20000] [--memory-at 50000 | --live]
 
 Starts quiet control planes (etcd and kube-apiserver, nothing else writes), fills one with the test kit's data set, and runs
 ark's release binary beside the floors: plain paged LISTs, plain concurrent POSTs, `tar | zstd -3` of the same JSON. Prints one
@@ -72,6 +72,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("--objects", type=int, default=20000)
     args.add_argument("--memory-at", type=int, default=50000)
+    args.add_argument("--live", action="store_true", help="instead of the step at --memory-at: a control plane that moves by itself")
     args.add_argument("--skip-restore", action="store_true")
     args = args.parse_args()
     work = tempfile.mkdtemp(prefix="ark-figures-")
@@ -93,15 +94,19 @@ def measure(args, work, clusters):
     env["KUBECONFIG"] = source.kubeconfig
     say("load", **last_json(run(KIT, "load", "--kubeconfig", source.kubeconfig, "--objects", str(args.objects))[0]))
 
-    def backup(name, **extra):
-        out, wall, anon = run(ARK, "backup", "create", name, "-o", "json", env=env)
+    names = {}
+
+    def backup(step, using=env):
+        name = "".join(c if c.isalnum() else "-" for c in step) + f"-{time.monotonic_ns()}"
+        out, wall, anon = run(ARK, "backup", "create", name, "-o", "json", env=using)
         result = json.loads(out)
+        names[step] = name
         repository, stats = result["repository"], result["repository"]["stats"]
-        return say(name, seconds=round(wall, 2), objects_per_s=round(repository["items"] / wall), items=repository["items"],
+        return say(step, seconds=round(wall, 2), objects_per_s=round(repository["items"] / wall), items=repository["items"],
                    logical_bytes=repository["logicalBytes"], added_bytes=repository["addedBytes"],
                    **{k: v for k, v in stats.items() if k.endswith("bytes")}, manifest_bytes=repository["manifestBytes"],
                    api_requests=sum(result["run"]["apiRequests"].values()), store=result["run"]["storeRequests"],
-                   peak_anon_mib=round(anon, 1), **extra)
+                   peak_anon_mib=round(anon, 1))
 
     def floor():
         out, wall, _ = run(KIT, "floor", "--kubeconfig", source.kubeconfig)
@@ -140,7 +145,7 @@ def measure(args, work, clusters):
     if not args.skip_restore:
         target = Cluster(work, "target", "--quiet")
         clusters.append(target)
-        out, wall, anon = run(ARK, "restore", "create", "--from-backup", "first", "-o", "json", "--kubeconfig", target.kubeconfig,
+        out, wall, anon = run(ARK, "restore", "create", "--from-backup", names["first"], "-o", "json", "--kubeconfig", target.kubeconfig,
                               env=env, check=False)
         created = json.loads(out)["report"]["counts"]["created"]
         restored = say("restore into an empty cluster", seconds=round(wall, 2), created=created, objects_per_s=round(created / wall),
@@ -150,6 +155,26 @@ def measure(args, work, clusters):
         posted = say("floor: plain POSTs", **last_json(run(KIT, "post-floor", "--kubeconfig", plain.kubeconfig, "--from", dump)[0]))
         rate = posted.get("objects_per_second") or posted["created"] / posted["seconds"]
         ratios["restore / POST, objects/s"] = round(restored["objects_per_s"] / rate, 2)
+    if args.live:
+        for cluster in clusters:
+            cluster.stop()
+        clusters.clear()
+        live = Cluster(work, "live")
+        clusters.append(live)
+        run(KIT, "load", "--kubeconfig", live.kubeconfig, "--objects", str(args.objects))
+        env_live = {**env, "KUBECONFIG": live.kubeconfig, "ARK_REPOSITORY": f"file://{work}/repo-live"}
+        run(ARK, "repo", "init", env=env_live)
+        backup("first, live control plane", using=env_live)
+        # Controllers work off what was loaded; Leases and Events go on for ever.
+        for _ in range(20):
+            time.sleep(30)
+            before = backup("settling", using=env_live)["items"]
+            moving = backup("unchanged, live control plane", using=env_live)
+            if moving["items"] == before:
+                break
+        ratios["unchanged, live: bytes"], ratios["unchanged, live: PUTs"] = moving["added_bytes"], moving["store"]["put"]
+        say("ratios", **ratios)
+        return
     if args.memory_at:
         say("load more", **last_json(run(KIT, "load", "--kubeconfig", source.kubeconfig, "--objects", str(args.memory_at - args.objects),
                                           "--seed", "9", "--prefix", "ark-more")[0]))

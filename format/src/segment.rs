@@ -334,11 +334,7 @@ impl Tables {
     }
 }
 
-fn frame_of<'a>(
-    packs: &[PackRow],
-    frames: &'a [FrameRow],
-    entry: &Entry,
-) -> Option<&'a FrameRow> {
+fn frame_of<'a>(packs: &[PackRow], frames: &'a [FrameRow], entry: &Entry) -> Option<&'a FrameRow> {
     let pack = packs.get(entry.pack as usize)?;
     if u32::from(entry.frame) >= pack.frames {
         return None;
@@ -381,7 +377,8 @@ impl Parser {
         let Some(tables) = &self.tables else {
             return Ok(());
         };
-        let rows = (self.held.len() / ENTRY).min(usize::try_from(self.entries).unwrap_or(usize::MAX));
+        let rows =
+            (self.held.len() / ENTRY).min(usize::try_from(self.entries).unwrap_or(usize::MAX));
         let rows = &self.held[..rows * ENTRY];
         for entry in rows.chunks_exact(ENTRY).filter_map(Entry::from_row) {
             tables.check(self.last.as_ref(), &entry)?;

@@ -1,0 +1,235 @@
+//! A backup a minute for as long as asked, with retention and a prune every hour, on a simulated clock.
+//!
+//! `year BACKUPS [FOLDER]`: 200 items of which two change each minute; kept are the last 60 backups, 48 hourly, 30 daily and
+//! 12 monthly ones. Every backup opens the repository anew, as a process would. Prints a JSON line for the first hours and
+//! then now and again: requests, bytes and time of a backup, of listing the backups, and of opening without a cache.
+//! The last line compares the last hour with the first. Without FOLDER the repository is in memory.
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use ark_engine::env::Clock;
+use ark_engine::store::{Store, StoreOptions};
+use ark_engine::{
+    BackupStatus, BeginBackup, ClusterRef, Commit, Counts, Dataset, Env, FrameClass, InitOptions,
+    OpenOptions, PruneOptions, Repository, SessionId, Unlock,
+};
+use serde_json::{Value, json};
+
+const MINUTE: i64 = 60_000;
+const ITEMS: u64 = 200;
+
+struct Simulated(AtomicI64);
+
+impl Clock for Simulated {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct World {
+    store: Store,
+    env: Env,
+    clock: Arc<Simulated>,
+    cache: tempfile::TempDir,
+}
+
+impl World {
+    async fn open(&self, cache: Option<&Path>) -> anyhow::Result<Repository> {
+        let options = OpenOptions {
+            cache_dir: cache.map(Path::to_owned),
+            ..OpenOptions::default()
+        };
+        let unlock = Unlock::from_key_file(&[7; 32])?;
+        Ok(Repository::open(self.store.clone(), self.env.clone(), &unlock, options).await?)
+    }
+
+    /// What `act` costs: its value, and requests, bytes and seconds.
+    async fn cost<T>(
+        &self,
+        act: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, Value)> {
+        let before = self.store.counters();
+        let began = Instant::now();
+        let value = act.await?;
+        let seconds = began.elapsed().as_secs_f64();
+        let mut cost = json!(self.store.counters() - before);
+        cost["seconds"] = json!(seconds);
+        Ok((value, cost))
+    }
+
+    async fn backup(&self, minute: u64) -> anyhow::Result<u64> {
+        let repository = self.open(Some(self.cache.path())).await?;
+        let session = repository
+            .begin_backup(BeginBackup {
+                name: format!("m{minute:07}"),
+                cluster: ClusterRef {
+                    id: "year".into(),
+                    name: "year".into(),
+                },
+            })
+            .await?;
+        let mut writer = session.chunks(FrameClass::Objects);
+        let mut map = session.map(Dataset::Objects);
+        for item in 0..ITEMS {
+            // Each item changes once in 100 minutes, two a minute.
+            let version = (minute + 100 - item % 100) / 100;
+            let text = format!(
+                r#"{{"metadata":{{"name":"item-{item}","resourceVersion":"{version}"}},"data":"#
+            );
+            let filling = blake3::hash(format!("{item} {version}").as_bytes()).to_hex();
+            let bytes = format!("{text}\"{}\"}}", filling.as_str().repeat(8));
+            let value = writer.put_value(bytes.as_bytes()).await?;
+            let key = format!("\0configmaps\0ns/item-{item:04}");
+            map.push(key.as_bytes(), &value).await?;
+        }
+        writer.finish().await?;
+        let root = map.finish().await?;
+        let committed = session
+            .commit(Commit {
+                document: b"{}".to_vec(),
+                datasets: root
+                    .into_iter()
+                    .map(|r| ("objects".to_owned(), r))
+                    .collect(),
+                counts: Counts {
+                    items: ITEMS,
+                    bytes: ITEMS * 600,
+                    failed: 0,
+                },
+                status: BackupStatus::Completed,
+                expires: None,
+                log: Vec::new(),
+            })
+            .await?;
+        Ok(committed.stats.packs)
+    }
+
+    /// Forgets what no rule keeps, and prunes.
+    async fn retain(&self) -> anyhow::Result<usize> {
+        let repository = self.open(Some(self.cache.path())).await?;
+        let rows = repository.backups().await?;
+        let alive: Vec<(SessionId, i64)> = rows
+            .iter()
+            .filter(|b| b.forgotten.is_none())
+            .map(|b| (b.row.id, b.row.created))
+            .collect();
+        let mut kept: BTreeSet<SessionId> = alive.iter().take(60).map(|(id, _)| *id).collect();
+        for (period, count) in [(60, 48), (24 * 60, 30), (30 * 24 * 60, 12)] {
+            let mut periods = BTreeSet::new();
+            for (id, created) in &alive {
+                if periods.len() < count && periods.insert(created / (period * MINUTE)) {
+                    kept.insert(*id);
+                }
+            }
+        }
+        let gone: Vec<SessionId> = alive
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| !kept.contains(id))
+            .collect();
+        repository.forget(&gone).await?;
+        let options = PruneOptions {
+            now: true,
+            max_unused: 0.05,
+        };
+        repository.prune(&options, |_| {}).await?;
+        Ok(kept.len())
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let count: u64 = args.next().context("year BACKUPS [FOLDER]")?.parse()?;
+    let url = match args.next() {
+        Some(folder) => {
+            std::fs::create_dir_all(&folder)?;
+            format!("file://{}", std::fs::canonicalize(folder)?.display())
+        }
+        None => "memory://".to_owned(),
+    };
+    let clock = Arc::new(Simulated(AtomicI64::new(1_800_000_000_000)));
+    let world = World {
+        store: Store::open(&url, &StoreOptions::default())?,
+        env: Env {
+            clock: clock.clone(),
+            ..Env::system(2)?
+        },
+        clock,
+        cache: tempfile::tempdir()?,
+    };
+    let unlock = Unlock::from_key_file(&[7; 32])?;
+    Repository::init(
+        world.store.clone(),
+        world.env.clone(),
+        InitOptions { unlock },
+    )
+    .await?;
+    let mut hours: Vec<Value> = Vec::new();
+    let mut last = Vec::new();
+    for minute in 0..count {
+        world.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+        let (_, cost) = world.cost(world.backup(minute)).await?;
+        last.push(cost);
+        if minute % 60 != 59 {
+            continue;
+        }
+        let (kept, prune) = world.cost(world.retain()).await?;
+        let hour = minute / 60;
+        // The first hour fills an empty repository.
+        if hour == 1 || hour % 240 == 0 || minute + 60 >= count {
+            let (_, list) = world
+                .cost(async {
+                    let repository = world.open(Some(world.cache.path())).await?;
+                    Ok(repository.backups().await?.len())
+                })
+                .await?;
+            let (_, cold) = world
+                .cost(async {
+                    let view = world.open(None).await?;
+                    let view = (view.view().await?, view);
+                    Ok(view.1.load_index(&view.0).await?.chunks())
+                })
+                .await?;
+            let objects = world.store.list("").await?.len();
+            let line = json!({
+                "hour": hour, "kept": kept, "objects": objects, "backup": median(&last),
+                "prune": prune, "list": list, "cold": cold,
+            });
+            println!("{line}");
+            hours.push(line);
+        }
+        last.clear();
+    }
+    if let (Some(first), Some(last)) = (hours.iter().find(|h| h["hour"] == 1), hours.last()) {
+        let ratio = |what: &str, of: &str| {
+            let number = |line: &Value| line[what][of].as_f64().unwrap_or(0.0);
+            (number(last) / number(first).max(1e-9) * 100.0).round() / 100.0
+        };
+        let mut ratios = json!({});
+        for what in ["backup", "list", "cold", "prune"] {
+            for of in ["put", "get", "list", "bytesWritten", "bytesRead", "seconds"] {
+                ratios[what][of] = json!(ratio(what, of));
+            }
+        }
+        println!("{}", json!({"last / first": ratios}));
+    }
+    Ok(())
+}
+
+/// The median of each figure.
+fn median(costs: &[Value]) -> Value {
+    let mut result = json!({});
+    if let Some(Value::Object(first)) = costs.first() {
+        for name in first.keys() {
+            let mut figures: Vec<f64> = costs.iter().filter_map(|c| c[name].as_f64()).collect();
+            figures.sort_by(f64::total_cmp);
+            result[name] = json!(figures.get(figures.len() / 2));
+        }
+    }
+    result
+}
