@@ -20,8 +20,23 @@ use std::time::{Duration, Instant};
 use self::network::{Fault, Tampering};
 use self::run::run;
 
-/// Seeds that once found something: each names what.
-const REGRESSIONS: [(u64, &str); 0] = [];
+/// Seeds that found something, and what it was. A change of the engine changes what a seed does, so each bug has a test of
+/// its own too.
+const REGRESSIONS: [(u64, &str); 4] = [
+    (
+        52,
+        "an undelete took a tombstone that a prune had just deleted for none",
+    ),
+    (
+        1070,
+        "a prune deleted the body of the epoch that it had just published",
+    ),
+    (
+        1162,
+        "a name was free because its claim was garbled on the way",
+    ),
+    (7, "who takes a backup back may find its name taken: no bug"),
+];
 
 /// At the very least, this many seeds must run in the time given.
 const FEWEST: u64 = 5;
@@ -120,7 +135,8 @@ fn one_seed() {
 
 #[test]
 fn seeds_that_found_something() {
-    for (seed, _) in REGRESSIONS {
+    for (seed, what) in REGRESSIONS {
+        println!("{seed}: {what}");
         check(seed);
     }
 }
@@ -128,7 +144,7 @@ fn seeds_that_found_something() {
 /// The same seed is the same execution, to the last request and its time.
 #[test]
 fn a_seed_names_an_execution() {
-    for seed in 1..=12 {
+    for seed in 1..=6 {
         let (one, two) = (run(seed, None, false), run(seed, None, false));
         assert_eq!(one.trace, two.trace, "seed {seed}");
         assert_ne!(one.trace, "");
