@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ark_format::config::{ChunkSizes, Config, Features, SETTINGS_MAGIC, Settings};
 use ark_format::documents::{DataKey, EpochBody, EpochStub};
@@ -16,7 +16,7 @@ use ark_format::limits::{FORMAT_VERSION, SMALL_OBJECT_MAX};
 use ark_format::seal::Cipher;
 use ark_format::sign::{self, PublicKey};
 use ark_format::slot::{Role, SlotDocument};
-use ark_format::{KeySet, RepositoryId, layout};
+use ark_format::{KeySet, RepositoryId, SessionId, layout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -85,6 +85,8 @@ pub(crate) struct Inner {
     pub cache: Cache,
     pub state_dir: Option<PathBuf>,
     pub memory: u64,
+    /// Sessions of this process that have not ended, with the epoch in their key.
+    pub open: Mutex<BTreeMap<SessionId, u64>>,
 }
 
 /// What `ark repo info` shows.
@@ -345,6 +347,7 @@ impl Repository {
                 cache,
                 state_dir: options.state_dir,
                 memory: options.memory.max(8 << 20),
+                open: Mutex::default(),
                 settings,
                 store,
                 env,

@@ -6,6 +6,7 @@
 //! declared dead cannot commit any more, whatever its clock says.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use ark_format::SessionId;
@@ -93,7 +94,10 @@ impl Repository {
             host: host.name(),
             process: host.process(),
         };
+        // Noted before it is there: this may be dropped when the store has it already.
+        self.opened().insert(id, epoch);
         let Made::New { size } = self.create_document(Kind::Session, &key, &pin).await? else {
+            self.opened().remove(&id);
             return Ok(None);
         };
         Ok(Some(Session {
@@ -103,6 +107,22 @@ impl Repository {
             epoch,
             pin_bytes: size,
         }))
+    }
+
+    fn opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionId, u64>> {
+        let open = &self.inner.open;
+        open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the sessions of work that was dropped before its end, so that no prune waits for them. Only for who has
+    /// stopped all work on this repository: what still runs cannot commit any more.
+    pub async fn end_sessions(&self) {
+        let open = std::mem::take(&mut *self.opened());
+        for (id, epoch) in open {
+            if let Err(error) = self.fence(epoch, id, id).await {
+                tracing::warn!(%id, %error, "the pin could not be ended; it expires by itself");
+            }
+        }
     }
 
     /// As [`Repository::open_session`], with the index of the view.
@@ -201,12 +221,14 @@ impl Session {
     pub async fn close(&self) -> Result<()> {
         self.heartbeat.abort();
         self.repository.fence(self.epoch, self.id, self.id).await?;
+        self.repository.opened().remove(&self.id);
         Ok(())
     }
 
     /// Stops the heartbeat of a session that has committed.
     pub fn committed(&self) {
         self.heartbeat.abort();
+        self.repository.opened().remove(&self.id);
     }
 }
 

@@ -31,7 +31,12 @@ fn collect(command: &Command, path: &str, leaves: &mut Vec<(String, Command)>) {
             continue;
         }
         match sub.has_subcommands() {
-            true => collect(sub, &path, leaves),
+            true => {
+                if !sub.is_subcommand_required_set() {
+                    leaves.push((path.clone(), sub.clone()));
+                }
+                collect(sub, &path, leaves);
+            }
             false => leaves.push((path, sub.clone())),
         }
     }

@@ -148,3 +148,85 @@ fn a_reader_that_leaves_early_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
     assert_eq!(stderr, "");
 }
+
+#[test]
+fn a_portion_is_verified_and_put_on_record() {
+    let sandbox = Sandbox::with_repository();
+    for (arguments, code, says) in [
+        (&["verify", "--read-data-subset", "5%"][..], 0, "sound"),
+        (&["verify", "--read-data-subset", "2/3"], 0, "sound"),
+        (
+            &[
+                "verify",
+                "--read-data-subset",
+                "10Mi",
+                "--max-duration",
+                "5m",
+            ],
+            0,
+            "sound",
+        ),
+        (
+            &["verify", "--max-duration", "5m", "-o", "json"],
+            0,
+            "\"recorded\": true",
+        ),
+        (
+            &["verify", "--read-data", "--read-data-subset", "5%"],
+            2,
+            "",
+        ),
+        (&["verify", "--read-data-subset", "3/2"], 2, ""),
+        (&["verify", "--read-data-subset", "much"], 2, ""),
+        (&["verify", "--max-duration", "0s"], 2, ""),
+    ] {
+        let ran = sandbox.ark(&with(arguments));
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stdout.contains(says), "{arguments:?}: {}", ran.stdout);
+    }
+    let records = std::fs::read_dir(sandbox.path().join("repo/verify")).unwrap();
+    assert_eq!(records.count(), 4);
+}
+
+#[test]
+fn a_repository_without_a_head_is_repaired() {
+    let sandbox = Sandbox::with_repository();
+    for arguments in [
+        &["repair"][..],
+        &["repair", "--dry-run"],
+        &["repair", "index"],
+    ] {
+        let ran = sandbox.ark(&with(arguments));
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stdout.contains("nothing to repair"), "{}", ran.stdout);
+    }
+    for body in std::fs::read_dir(sandbox.path().join("repo/index")).unwrap() {
+        std::fs::remove_file(body.unwrap().path()).unwrap();
+    }
+    let cache = sandbox.path().join("home/.cache");
+    if cache.exists() {
+        std::fs::remove_dir_all(cache).unwrap();
+    }
+    let broken = sandbox.ark(&with(&["repo", "info"]));
+    assert_eq!(broken.code, 4, "{}", broken.stderr);
+    assert!(broken.stderr.contains("ark repair"), "{}", broken.stderr);
+    let plan = sandbox.ark(&with(&["repair", "index", "--dry-run"]));
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    assert!(plan.stdout.contains("make epoch 0 anew"), "{}", plan.stdout);
+    assert_eq!(sandbox.ark(&with(&["repo", "info"])).code, 4);
+    let repaired = sandbox.ark(&with(&["repair", "index", "-o", "json"]));
+    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
+    assert!(
+        repaired.stdout.contains("\"epochs\": 1"),
+        "{}",
+        repaired.stdout
+    );
+    for arguments in [
+        &["repo", "info"][..],
+        &["verify", "--read-data"],
+        &["prune"],
+    ] {
+        let ran = sandbox.ark(&with(arguments));
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+    }
+}

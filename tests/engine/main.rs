@@ -6,6 +6,8 @@ mod gate;
 mod model;
 mod races;
 mod reference_model;
+mod repair;
 mod roundtrip;
 mod sim;
 mod store;
+mod verify_subset;

@@ -1,12 +1,13 @@
 //! What happens when processes meet at the worst moment: backups, prunes, readers and verifies side by side.
 
 use ark_engine::{
-    BeginBackup, Error, FrameClass, PruneOptions, Repository, VerifyOptions, verify::Unwatched,
+    BeginBackup, Error, FrameClass, OpenOptions, PruneOptions, Repository, VerifyOptions,
+    verify::Unwatched,
 };
 
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, unlock,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -410,7 +411,7 @@ async fn a_newer_epoch_beside_is_no_rollback() {
     let gate = Gate::new();
     new_repository(gate.store()).await;
     let state = tempfile::tempdir().unwrap();
-    let options = ark_engine::OpenOptions {
+    let options = OpenOptions {
         state_dir: Some(state.path().to_owned()),
         ..Default::default()
     };
@@ -428,4 +429,37 @@ async fn a_newer_epoch_beside_is_no_rollback() {
     assert!(repository.info().await.unwrap().epoch > 0);
     stop.release();
     assert_eq!(list.await.unwrap().unwrap().len(), 1);
+}
+
+/// Whoever stops work half-way ends its pins: no prune waits for them, whatever host they are of.
+#[tokio::test]
+async fn work_that_is_dropped_leaves_no_open_session() {
+    let store = memory();
+    let repository = new_repository(store.clone()).await;
+    backup(&repository, "one", &items(300, |_| 1))
+        .await
+        .unwrap();
+    let mut dropped = 0;
+    for steps in 0..60 {
+        let wait = async {
+            for _ in 0..steps {
+                tokio::task::yield_now().await;
+            }
+        };
+        let read_data = VerifyOptions { read_data: true };
+        tokio::select! {
+            biased;
+            () = wait => dropped += 1,
+            report = repository.verify(read_data, &Unwatched) => {
+                report.unwrap();
+            }
+        }
+        repository.end_sessions().await;
+        let other = Repository::open(store.clone(), env(), &unlock(), OpenOptions::default())
+            .await
+            .unwrap();
+        let view = other.view().await.unwrap();
+        assert!(other.open_sessions(&view).await.unwrap().is_empty());
+    }
+    assert!(dropped > 1, "{dropped}");
 }

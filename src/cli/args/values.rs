@@ -98,9 +98,9 @@ pub fn parse_portion(text: &str) -> Result<Portion, PortionError> {
         text: text.to_owned(),
     };
     let trimmed = text.trim();
-    if let Some(percent) = trimmed.strip_suffix('%') {
+    if let Some(percent) = trimmed.strip_suffix('%').map(str::trim) {
         let digits = |c: char| c.is_ascii_digit() || c == '.';
-        return match percent.trim().parse::<f64>() {
+        return match percent.parse::<f64>() {
             Ok(value) if percent.chars().all(digits) && value > 0.0 && value <= 100.0 => {
                 Ok(Portion::Percent(value))
             }

@@ -38,6 +38,9 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
             progress.set("prune: working");
         }))
         .await;
+    if pruned.is_err() {
+        repository.end_sessions().await;
+    }
     drop(progress);
     let report = pruned.map_err(Error::from)?.doing("cannot prune")?;
     context.printer.one(&report, "", || text(&report))?;

@@ -44,6 +44,9 @@ pub async fn run(args: RepairArgs, context: &mut Context) -> Result<Exit> {
             progress.set("repair: working");
         }))
         .await;
+    if repaired.is_err() {
+        repository.end_sessions().await;
+    }
     drop(progress);
     let report = repaired.map_err(Error::from)?.doing("cannot repair")?;
     context.printer.one(&report, "", || text(&report))?;

@@ -34,7 +34,6 @@ pub async fn run(args: VerifyArgs, context: &mut Context) -> Result<Exit> {
         talk: context.talk.clone(),
         progress: context.talk.progress("verify: reading the head"),
     };
-    // Dropping it ends its pin by itself.
     let verify = async {
         match portion {
             Some(portion) => {
@@ -45,9 +44,11 @@ pub async fn run(args: VerifyArgs, context: &mut Context) -> Result<Exit> {
             None => repository.verify(VerifyOptions::default(), &watch).await,
         }
     };
-    let report = interrupt
-        .unless(verify)
-        .await
+    let verified = interrupt.unless(verify).await;
+    if verified.is_err() {
+        repository.end_sessions().await;
+    }
+    let report = verified
         .map_err(Error::from)?
         .doing("cannot verify the repository")?;
     drop(watch);

@@ -341,13 +341,12 @@ fn usage(facts: &Facts) -> Result<BTreeMap<PackName, Usage>> {
             let total = usage.entry(pack.name).or_default();
             // Two segments may list the same pack: each chunk is marked in one of them.
             total.frames = 0;
-            let first = pack.first_frame as usize;
-            for frame in first..first + pack.frames as usize {
-                let row = &tables.frames[frame];
-                if row.chunks == 0 {
-                    continue;
-                }
-                let chunks = u64::from(needed[frame]);
+            let frames = tables.frames.iter().zip(&needed);
+            let own = frames
+                .skip(pack.first_frame as usize)
+                .take(pack.frames as usize);
+            for (row, chunks) in own.filter(|(row, _)| row.chunks > 0) {
+                let chunks = u64::from(*chunks);
                 total.frames += u64::from(row.stored);
                 total.used += u64::from(row.stored) * chunks / u64::from(row.chunks);
                 total.chunks += chunks;

@@ -155,20 +155,19 @@ impl Repository {
             Some(own) => self.store_now(own).await?,
             None => self.env().clock.now_ms(),
         };
+        let dead = |session: &OpenSession| is_dead(session, self.env().host.as_ref(), now);
+        let prunes = |session: &&OpenSession| {
+            let pin = session.pin.as_ref();
+            pin.is_none_or(|pin| pin.activity == Activity::Prune) && !dead(session)
+        };
+        if let Some(prune) = open.iter().find(prunes) {
+            return Err(Error::RepairBusy {
+                by: prune.to_string(),
+            });
+        }
+        let Some(own) = own else { return Ok(()) };
         for session in open {
-            let dead = is_dead(session, self.env().host.as_ref(), now);
-            let prunes = session
-                .pin
-                .as_ref()
-                .is_none_or(|pin| pin.activity == Activity::Prune);
-            if prunes && !dead {
-                return Err(Error::RepairBusy {
-                    by: session.to_string(),
-                });
-            }
-            if let Some(own) = own
-                && (dead || session.epoch < number)
-            {
+            if session.epoch < number || dead(session) {
                 self.fence(session.epoch, session.id, own.id).await?;
             }
         }

@@ -182,7 +182,8 @@ impl Repository {
                 .filter(|read| listed.contains_key(&read.pack))
                 .copied()
                 .collect();
-            record.replaces = journal.records.iter().copied().collect();
+            // With what they replace themselves: nobody reads them any more to learn it.
+            record.replaces = journal.records.union(&journal.replaced).copied().collect();
         }
         record.packs.sort_unstable_by_key(|read| read.pack);
         let id = self.env().session_id();

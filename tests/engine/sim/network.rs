@@ -145,6 +145,17 @@ pub struct Fate {
     pub detail: u64,
 }
 
+impl Fate {
+    /// Whether the library stops repeating a request that the bucket answers with "later".
+    pub fn gives_up(&self) -> bool {
+        gives_up(self.detail)
+    }
+}
+
+fn gives_up(detail: u64) -> bool {
+    detail.is_multiple_of(4)
+}
+
 pub struct State {
     pub objects: BTreeMap<String, Stored>,
     pub weather: Weather,
@@ -252,7 +263,7 @@ impl Network {
                 }
             }
             // Mostly the library tries again by itself, and nobody hears of it.
-            Some(Fault::Throttled429 | Fault::Unavailable503) if detail % 4 != 0 => {
+            Some(Fault::Throttled429 | Fault::Unavailable503) if !gives_up(detail) => {
                 there += Duration::from_millis(state.rng.spread(100, 20_000));
             }
             _ => {}

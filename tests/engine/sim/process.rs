@@ -237,10 +237,8 @@ impl Process {
         match fate.fault {
             Some(Fault::ErrorBefore | Fault::LostReply | Fault::Late) => Err(broken(fate.detail)),
             Some(Fault::Conflict409 | Fault::Exists412) => Err(exists(key)),
-            Some(Fault::Throttled429) if fate.detail % 4 == 0 => {
-                Err(status("429 Too Many Requests"))
-            }
-            Some(Fault::Unavailable503) if fate.detail % 4 == 0 => {
+            Some(Fault::Throttled429) if fate.gives_up() => Err(status("429 Too Many Requests")),
+            Some(Fault::Unavailable503) if fate.gives_up() => {
                 Err(status("503 Service Unavailable"))
             }
             _ => result,
@@ -263,7 +261,7 @@ impl Process {
 fn arrives(fate: &Fate) -> bool {
     match fate.fault {
         Some(Fault::ErrorBefore | Fault::Conflict409) => false,
-        Some(Fault::Throttled429 | Fault::Unavailable503) => fate.detail % 4 != 0,
+        Some(Fault::Throttled429 | Fault::Unavailable503) => !fate.gives_up(),
         _ => true,
     }
 }
