@@ -14,7 +14,7 @@ use super::api::{Created, Requests, is_address_taken, reason, uid_of};
 use super::existing::{Decision, Rules, decide};
 use super::finalize::Orphan;
 use super::journal::Done;
-use super::mutate::{Prepared, Skip, release_node_ports};
+use super::mutate::{Prepared, Skip, owners, release_node_ports};
 use super::object::{Key, Uid};
 use super::report::{Outcome, RestoreReport};
 use super::target::Target;
@@ -80,10 +80,16 @@ pub(super) struct Applier<'a> {
 
 /// How far an object got.
 enum Placed {
-    /// This restore put it there.
-    Here { uid: Option<Uid>, resumed: bool },
-    /// It was there.
-    There { uid: Option<Uid>, outcome: Outcome },
+    /// This restore puts it there, with the owners that are known.
+    Created { uid: Option<Uid> },
+    /// This restore put it there before, and it has so many owners.
+    Resumed { uid: Option<Uid>, owners: usize },
+    /// It was there, and has so many owners.
+    Existed {
+        uid: Option<Uid>,
+        owners: usize,
+        outcome: Outcome,
+    },
     /// It is not there.
     Not(Outcome),
 }
@@ -108,38 +114,44 @@ impl Applier<'_> {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        let waits = self.link_known_owners(&mut item.prepared);
+        let known = self.link_known_owners(&mut item.prepared);
         let placed = match done.get(namespace.as_deref(), &name) {
-            Some(uid) => Placed::Here {
-                uid: Some(uid),
-                resumed: true,
+            Some(put) => Placed::Resumed {
+                uid: Some(put.uid),
+                owners: put.owners,
             },
             None => self.place(&item, namespace.as_deref(), &name).await,
         };
-        let (uid, outcome, ours) = match placed {
-            Placed::Here { uid, resumed } => {
-                self.state.report().resumed += u64::from(resumed);
-                (uid, Outcome::Created, true)
+        let (uid, outcome, owners) = match placed {
+            Placed::Created { uid } => (uid, Outcome::Created, Some(known)),
+            Placed::Resumed { uid, owners } => {
+                self.state.report().resumed += 1;
+                (uid, Outcome::Created, Some(owners))
             }
-            Placed::There { uid, outcome } => {
+            Placed::Existed {
+                uid,
+                owners,
+                outcome,
+            } => {
                 let ours = outcome == Outcome::Updated;
-                (uid, outcome, ours)
+                (uid, outcome, ours.then_some(owners))
             }
-            Placed::Not(outcome) => (None, outcome, false),
+            Placed::Not(outcome) => (None, outcome, None),
         };
         if let (Some(old), Some(new)) = (item.prepared.old_uid, uid) {
             self.state.uids().insert(old, new);
         }
-        if ours {
+        if let Some(owners) = owners {
+            let waits = owners < item.prepared.owners.len();
             self.after(&item, namespace, &name, uid, waits).await;
         }
         self.record(item.key, &outcome);
     }
 
-    /// Puts in the owners that are known to be there. True if others are not known yet.
-    fn link_known_owners(&self, prepared: &mut Prepared) -> bool {
+    /// Puts in the owners that are known to be there, and tells how many these are.
+    fn link_known_owners(&self, prepared: &mut Prepared) -> usize {
         if prepared.owners.is_empty() {
-            return false;
+            return 0;
         }
         let known: Vec<Value> = {
             let uids = self.state.uids();
@@ -150,11 +162,11 @@ impl Applier<'_> {
                 .filter_map(|owner| Some(owner.reference(owner.uid.and_then(new)?)))
                 .collect()
         };
-        let waits = known.len() < prepared.owners.len();
-        if !known.is_empty() {
+        let count = known.len();
+        if count > 0 {
             prepared.object["metadata"]["ownerReferences"] = Value::Array(known);
         }
-        waits
+        count
     }
 
     async fn place(&self, item: &Item<'_>, namespace: Option<&str>, name: &str) -> Placed {
@@ -179,10 +191,7 @@ impl Applier<'_> {
                             ),
                         );
                     }
-                    return Placed::Here {
-                        uid,
-                        resumed: false,
-                    };
+                    return Placed::Created { uid };
                 }
                 Ok(Created::Exists) => match self.exists(item, namespace, name).await {
                     Some(placed) => return placed,
@@ -224,14 +233,17 @@ impl Applier<'_> {
             only_related: item.only_related,
         };
         let uid = uid_of(&live);
+        let owners = owners(&live).len();
         match decide(&live, &item.prepared.object, rules) {
-            Decision::Done => Some(Placed::Here { uid, resumed: true }),
-            Decision::Unchanged => Some(Placed::There {
+            Decision::Done => Some(Placed::Resumed { uid, owners }),
+            Decision::Unchanged => Some(Placed::Existed {
                 uid,
+                owners,
                 outcome: Outcome::Unchanged,
             }),
-            Decision::Leave(skip) => Some(Placed::There {
+            Decision::Leave(skip) => Some(Placed::Existed {
                 uid,
+                owners,
                 outcome: Outcome::Skipped(skip),
             }),
             Decision::Patch(patch) => {
@@ -240,8 +252,9 @@ impl Applier<'_> {
                     .patch(item.target, namespace, name, None, &patch)
                     .await
                 {
-                    Ok(_) => Some(Placed::There {
+                    Ok(_) => Some(Placed::Existed {
                         uid,
+                        owners,
                         outcome: Outcome::Updated,
                     }),
                     Err(error) => failed(format!(

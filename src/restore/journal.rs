@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::object::Uid;
 use super::target::Target;
@@ -22,9 +23,18 @@ const METADATA_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 const PAGE: usize = 500;
 
-/// Objects of one resource that the restore has put there: namespace (empty at cluster scope) and name → uid.
+/// Objects of one resource that the restore has put there, by namespace (empty at cluster scope) and name.
 #[derive(Debug, Default)]
-pub struct Done(HashMap<(String, String), Uid>);
+pub struct Done(HashMap<(String, String), Put>);
+
+/// What the restore has put there.
+#[derive(Debug, Clone, Copy)]
+pub struct Put {
+    /// Its uid in the cluster.
+    pub uid: Uid,
+    /// How many owners it has there; the restore may have been stopped before it had linked it to all.
+    pub owners: usize,
+}
 
 impl Done {
     /// Lists what carries the labels.
@@ -56,8 +66,9 @@ impl Done {
                 serde_json::from_slice(&body).map_err(|source| Error::Decode { path, source })?;
             for item in page.items.unwrap_or_default() {
                 if let Some(uid) = Uid::parse(&item.metadata.uid) {
-                    done.0
-                        .insert((item.metadata.namespace, item.metadata.name), uid);
+                    let owners = item.metadata.owners.map_or(0, |owners| owners.len());
+                    let key = (item.metadata.namespace, item.metadata.name);
+                    done.0.insert(key, Put { uid, owners });
                 }
             }
             match page.metadata.next {
@@ -67,8 +78,8 @@ impl Done {
         }
     }
 
-    /// The uid of an object that the restore has put there.
-    pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Uid> {
+    /// An object that the restore has put there.
+    pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Put> {
         let key = (namespace.unwrap_or_default().to_owned(), name.to_owned());
         self.0.get(&key).copied()
     }
@@ -100,4 +111,6 @@ struct ItemMeta {
     namespace: String,
     name: String,
     uid: String,
+    #[serde(default, rename = "ownerReferences")]
+    owners: Option<Vec<IgnoredAny>>,
 }

@@ -338,10 +338,20 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
         .unwrap();
     assert_eq!((again.counts.created, again.resumed), (7, 7));
     assert_eq!(
-        (again.requests.create, again.requests.get),
-        (1, 0),
+        (again.requests.create, again.requests.get, again.relinked),
+        (1, 0, 0),
         "only the namespace is tried"
     );
+    // As after an interruption between an object and its owner.
+    let child = format!("{core}/secrets/child");
+    api.patch(&child, &json!({"metadata": {"ownerReferences": null}}))
+        .await
+        .unwrap();
+    let again = restore(&cluster, &backup, &wanted("shop"), &options, &Quiet)
+        .await
+        .unwrap();
+    assert_eq!((again.resumed, again.relinked), (7, 1));
+    assert_eq!(owner(child).await, linked);
     // Under another name it is another restore, which finds everything as it should be.
     let other = restore(
         &cluster,
