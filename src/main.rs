@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+mod heap;
+
 fn main() -> ExitCode {
+    heap::settle();
     ark::cli::run(std::env::args_os()).into()
 }
