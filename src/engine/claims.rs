@@ -22,6 +22,10 @@ impl Repository {
         cluster: &ClusterRef,
         name: &str,
     ) -> Result<u64> {
+        // Whatever has become of its claim.
+        if held(view, cluster, name) {
+            return Err(taken(name));
+        }
         let hash = self.key_set().claim_hash(&cluster.id, name);
         loop {
             let newest = self
@@ -37,7 +41,7 @@ impl Repository {
             let number = match newest {
                 None => 0,
                 Some((number, key)) => {
-                    self.check_free(view, session, cluster, &key, name).await?;
+                    self.check_free(view, session, &key, name).await?;
                     number + 1
                 }
             };
@@ -58,13 +62,9 @@ impl Repository {
         &self,
         view: &View,
         session: &Session,
-        cluster: &ClusterRef,
         key: &str,
         name: &str,
     ) -> Result<()> {
-        let taken = || Error::NameTaken {
-            name: name.to_owned(),
-        };
         let mut read = self.read_document(Kind::Claim, key).await;
         if let Err(Error::Damaged { .. }) = read {
             // It may have been garbled on the way only.
@@ -72,16 +72,8 @@ impl Repository {
         }
         let claim: Claim = match read {
             Ok(claim) => claim,
-            // A claim that nobody can read holds no name, but the backup itself does, and it is listed.
-            Err(Error::Damaged { .. }) => {
-                let holds = |b: &BackupRow| {
-                    b.forgotten.is_none() && b.row.name == name && b.row.cluster.id == cluster.id
-                };
-                return match view.backups.iter().any(holds) {
-                    true => Err(taken()),
-                    false => Ok(()),
-                };
-            }
+            // A claim that nobody can read holds no name; a backup would.
+            Err(Error::Damaged { .. }) => return Ok(()),
             // Freed meanwhile.
             Err(Error::Store(StoreError::NotFound { .. })) => return Ok(()),
             Err(error) => return Err(error),
@@ -89,8 +81,13 @@ impl Repository {
         if let Some(backup) = view.backup(&claim.session) {
             return match backup.forgotten {
                 Some(_) => Ok(()),
-                None => Err(taken()),
+                None => Err(taken(name)),
             };
+        }
+        // A commit that is damaged or was removed may come back; a fence in its place would prevent it.
+        let commit = layout::manifest(claim.epoch, claim.session);
+        if view.problems.iter().any(|(object, _)| *object == commit) {
+            return Err(taken(name));
         }
         let open = self.open_sessions(view).await?;
         let Some(other) = open.iter().find(|s| s.id == claim.session) else {
@@ -99,7 +96,7 @@ impl Repository {
                 return Ok(());
             }
             return match self.read_commit(claim.epoch, claim.session).await {
-                Ok(Some(_)) => Err(taken()),
+                Ok(Some(_)) => Err(taken(name)),
                 Ok(None) | Err(Error::Store(StoreError::NotFound { .. })) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -118,7 +115,21 @@ impl Repository {
         if self.fence(other.epoch, other.id, other.id).await? {
             Ok(())
         } else {
-            Err(taken())
+            Err(taken(name))
         }
     }
+}
+
+fn taken(name: &str) -> Error {
+    Error::NameTaken {
+        name: name.to_owned(),
+    }
+}
+
+/// Whether a backup in force has the name.
+fn held(view: &View, cluster: &ClusterRef, name: &str) -> bool {
+    let holds = |b: &BackupRow| {
+        b.forgotten.is_none() && b.row.name == name && b.row.cluster.id == cluster.id
+    };
+    view.backups.iter().any(holds)
 }

@@ -1,6 +1,6 @@
 //! Forgetting and undeleting backups: signed tombstones, honoured by prune after a grace.
 //!
-//! A tombstone deletes nothing. An undo is done only when an epoch was published after it was written: a prune that
+//! A tombstone deletes nothing. Its undo keeps its number from being used again, also when the tombstone itself is gone. An undo is done only when an epoch was published after it was written: a prune that
 //! listed the tombstones before it was there can then no longer publish what it decided, and every later one sees it.
 
 use ark_format::SessionId;
@@ -46,9 +46,10 @@ impl Repository {
         let Some(grave) = view.graves.get(id) else {
             return Ok(());
         };
+        let count = grave.count;
         // An undo that is there already says nothing: who wrote it may have died before the epoch.
         if row.forgotten.is_some() {
-            let key = layout::undo(*id, grave.count.saturating_sub(1));
+            let key = layout::undo(*id, count.saturating_sub(1));
             match self
                 .create_signed(Kind::Undo, &key, &self.stone(*id), "undelete them")
                 .await?
@@ -74,6 +75,12 @@ impl Repository {
             };
             if self.publish(&next, hash).await? {
                 self.store().delete(&old_body).await?;
+                // The undo alone stays: should it be lost one day, nothing is left that forgets the backup.
+                if let Some(undone) = count.checked_sub(1) {
+                    let key = layout::tombstone(*id, undone);
+                    self.inner.cache.remove(&key).await;
+                    self.store().delete(&key).await?;
+                }
                 return Ok(());
             }
         }

@@ -8,7 +8,7 @@
 //! | [`env`](mod@env) | what the engine takes from its surroundings |
 //! | [`store`] | object storage |
 //! | [`repository`], [`slots`] | creating, opening, unlocking |
-//! | [`view`] | what the repository consists of, as of one epoch |
+//! | [`view`], `seen` | what the repository consists of, as of one epoch; what a client remembers of it |
 //! | [`session`] | pins, heartbeats, fences |
 //! | [`index`] | where chunks are |
 //! | [`write`](mod@write), [`packer`], [`map_write`] | the way in |
@@ -33,6 +33,8 @@ pub mod read;
 pub mod records;
 pub mod repair;
 pub mod repository;
+mod reserve;
+mod seen;
 pub mod session;
 pub mod slots;
 pub mod store;

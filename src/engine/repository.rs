@@ -22,12 +22,10 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
 use crate::error::DamagedAt;
+use crate::reserve::{ReserveDocument, noise};
 use crate::slots::{self, Unlock};
 use crate::store::{Created, Store, StoreError};
 use crate::{Env, Error, Result};
-
-/// Bytes of the reserve object in a `file://` repository.
-const RESERVE_BYTES: usize = 8 << 20;
 
 /// How to make a repository.
 pub struct InitOptions {
@@ -549,20 +547,6 @@ async fn create_new(store: &Store, key: &str, bytes: Vec<u8>) -> Result<()> {
             velero: false,
         }),
     }
-}
-
-/// Incompressible filling, so that a compressing file system reserves the space too.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(crate) struct ReserveDocument {
-    pub filling: Vec<u8>,
-}
-
-pub(crate) fn noise(salt: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; RESERVE_BYTES];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(salt);
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 #[cfg(target_arch = "x86_64")]

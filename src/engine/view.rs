@@ -5,7 +5,6 @@
 //! declared dead. Index segments count if the head lists them or their session's commit counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use ark_format::documents::{self, EpochBody, EpochStub, Fence, Manifest, SegmentRef, Tombstone};
 use ark_format::envelope::{Kind, kind_of};
@@ -116,7 +115,7 @@ impl Repository {
         // A prune deletes the body of the epoch before its own: read the head again then.
         for _ in 0..8 {
             // Looked up first: another process may see a newer one while this one reads the head.
-            let seen = self.seen();
+            let seen = self.seen_epoch();
             let (stub, hash) = self.head_stub().await?;
             if let Some(seen) = seen.filter(|seen| *seen > stub.number) {
                 return Err(Error::RolledBack {
@@ -140,7 +139,7 @@ impl Repository {
                 Ok(body) => {
                     let body: EpochBody = body;
                     require(self.store().url(), &body.features)?;
-                    self.remember(stub.number);
+                    self.remember_epoch(stub.number);
                     return Ok(Head { stub, hash, body });
                 }
                 Err(Error::Store(StoreError::NotFound { key, .. })) => {
@@ -181,29 +180,6 @@ impl Repository {
             });
         }
         Ok((stub, *blake3::hash(&bytes).as_bytes()))
-    }
-
-    fn seen_path(&self) -> Option<PathBuf> {
-        let folder = self.inner.state_dir.as_ref()?;
-        Some(folder.join(format!("{}.epoch", self.id())))
-    }
-
-    /// The newest epoch that a client of this state directory has seen; an older head than that is a rollback.
-    fn seen(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(self.seen_path()?).ok()?;
-        text.trim().parse().ok()
-    }
-
-    /// Keeps the number of an epoch that was seen.
-    fn remember(&self, number: u64) {
-        let Some(path) = self.seen_path() else { return };
-        if self.seen() >= Some(number) {
-            return;
-        }
-        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        if let Err(error) = folder.and_then(|()| std::fs::write(&path, number.to_string())) {
-            tracing::debug!(%error, "the state directory cannot be written");
-        }
     }
 
     /// What the repository consists of now.
@@ -266,10 +242,13 @@ impl Repository {
                 )
             })
             .collect();
+        let mut listed = BTreeSet::new();
+        let mut recent = BTreeSet::new();
         for object in listing.manifests {
             let Some(Object::Manifest(epoch, id)) = layout::parse(&object.key) else {
                 continue;
             };
+            listed.insert(id);
             if let Some(row) = rows.get_mut(&id) {
                 row.lost = false;
                 if row.row.manifest_size != object.size {
@@ -290,6 +269,7 @@ impl Repository {
                 Ok(Some(manifest)) => {
                     let mut row = manifest.row;
                     row.manifest_size = object.size;
+                    recent.insert((epoch, id));
                     rows.insert(
                         id,
                         BackupRow {
@@ -309,6 +289,25 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        let seen = self.seen_commits();
+        for (epoch, id) in &seen {
+            // Without a head there is no watermark, and nothing can be said.
+            let decided = *epoch < body.watermark || body.retired.contains(id);
+            if decided || rows.contains_key(id) || stub.body_key.is_empty() {
+                continue;
+            }
+            let key = layout::manifest(*epoch, *id);
+            if fences.contains_key(id) {
+                problems.push((
+                    key,
+                    "a fence stands where this client has seen a backup".into(),
+                ));
+            } else if !listed.contains(id) && self.store().head(&key).await?.is_none() {
+                problems.push((key, "it is missing, and this client has seen it".into()));
+            }
+            recent.insert((*epoch, *id));
+        }
+        self.remember_commits(&seen, &recent);
         // It may have been committed, and listed by the head, since the listing.
         for row in rows.values_mut().filter(|row| row.lost) {
             row.lost = self.store().head(&row.manifest_key()).await?.is_none();
@@ -362,7 +361,7 @@ impl Repository {
             return Ok(None);
         }
         let manifest: Manifest = self.sealer().decode(Kind::Manifest, key, bytes).at(key)?;
-        if manifest.row.id != id {
+        if manifest.row.id != id || layout::manifest(manifest.row.epoch, id) != key {
             return Err(Error::Damaged {
                 object: key.to_owned(),
                 source: ark_format::DecodeError::Unauthentic,
@@ -406,9 +405,12 @@ impl Repository {
                     .get_checked(self.store(), &key, None, open)
                     .await;
                 match stone {
-                    // A tombstone goes only with its backup: whatever head this view has, a newer one is without it.
+                    // It went with its undo, or with its backup: whatever head this view has, a newer one is without it.
                     Err(Error::Store(StoreError::NotFound { .. })) => {
-                        grave.forgotten = Some(self.env().clock.now_ms());
+                        let undo = layout::undo(id, number);
+                        if self.store().head(&undo).await?.is_none() {
+                            grave.forgotten = Some(self.env().clock.now_ms());
+                        }
                     }
                     Ok(stone) if stone.session == id => grave.forgotten = Some(stone.at),
                     Ok(_) => problems.push((key, "it is another backup's".to_owned())),

@@ -460,6 +460,7 @@ impl WriteSession {
                 return Err(fenced());
             }
         }
+        repository.remember_commit((inner.session.epoch, self.id()));
         Ok(Committed {
             id: self.id(),
             stats,

@@ -20,7 +20,8 @@ use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
 use crate::index::merge;
 use crate::packer::Packer;
-use crate::repository::{Made, Repository, ReserveDocument, noise};
+use crate::repository::{Made, Repository};
+use crate::reserve::{ReserveDocument, noise};
 use crate::session::{Session, is_dead};
 use crate::store::StoreError;
 use crate::view::Head;
@@ -82,6 +83,8 @@ impl Repository {
         // Segments too: one whose session has neither pin nor commit in the later lists belongs to nobody.
         let indexed = self.store().list(layout::INDEX).await?;
         let earlier = self.view_at(head.clone()).await?;
+        // Before any session is fenced: a fence would take the key of a commit that may be put back.
+        refuse(&earlier.problems)?;
         let now = match own {
             Some(session) => self.store_now(session).await?,
             None => self.env().clock.now_ms(),
@@ -104,20 +107,9 @@ impl Repository {
         }
         // Commits after sessions: whoever was not open in that list and commits is seen here.
         let view = self.view_at(head).await?;
-        if let Some((object, problem)) = view.problems.first() {
-            tracing::error!(%object, %problem, "damaged");
-            return Err(Error::PruneBlocked {
-                object: object.clone(),
-                problem: problem.clone(),
-            });
-        }
+        refuse(&view.problems)?;
         let index = self.load_index(&view).await?;
-        if let Some((object, problem)) = index.problems.first() {
-            return Err(Error::PruneBlocked {
-                object: object.clone(),
-                problem: problem.clone(),
-            });
-        }
+        refuse(&index.problems)?;
         let due: BTreeSet<SessionId> = view
             .backups
             .iter()
@@ -470,6 +462,20 @@ impl Repository {
             Ok(_) | Err(Error::Store(StoreError::Full { .. })) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// While anything that decides on what is needed is damaged, everything is.
+fn refuse(problems: &[(String, String)]) -> Result<()> {
+    match problems.first() {
+        Some((object, problem)) => {
+            tracing::error!(%object, %problem, "damaged");
+            Err(Error::PruneBlocked {
+                object: object.clone(),
+                problem: problem.clone(),
+            })
+        }
+        None => Ok(()),
     }
 }
 

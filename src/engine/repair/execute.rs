@@ -196,7 +196,7 @@ impl Repository {
     /// Undoes tombstones that cannot be read, and takes commits that cannot be read off the list.
     pub(super) async fn give_up_commits(&self, report: &mut RepairReport) -> Result<()> {
         let plan = &report.plan;
-        let given_up: BTreeMap<SessionId, u64> = plan
+        let mut given_up: BTreeMap<SessionId, u64> = plan
             .commits
             .iter()
             .filter_map(|commit| match layout::parse(&commit.object) {
@@ -206,6 +206,22 @@ impl Repository {
             .collect();
         if given_up.is_empty() && plan.tombstones.is_empty() {
             return Ok(());
+        }
+        let watermark = self.head().await?.body.watermark;
+        for (id, epoch) in given_up.clone() {
+            if epoch < watermark {
+                continue;
+            }
+            // The key of one that is missing gets a fence, so that nobody who puts it back later finds that it counts again
+            // when what it needs is collected.
+            match self.fence(epoch, id, id).await {
+                Ok(true) | Err(Error::Damaged { .. }) => {}
+                // It is there again, and can be read.
+                Ok(false) => {
+                    given_up.remove(&id);
+                }
+                Err(error) => return Err(error),
+            }
         }
         for key in &plan.tombstones {
             if let Some(Object::Tombstone(session, number)) = layout::parse(key) {

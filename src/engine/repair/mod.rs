@@ -44,7 +44,7 @@ mod execute;
 mod head;
 mod plan;
 mod scan;
-mod suspects;
+pub(crate) mod suspects;
 mod trailers;
 
 use ark_format::SessionId;

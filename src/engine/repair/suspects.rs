@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// A frame as the index has it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct IndexedFrame {
+pub(crate) struct IndexedFrame {
     pub offset: u32,
     pub stored: u32,
     pub data_key: u16,
@@ -26,10 +26,10 @@ pub(super) struct IndexedFrame {
 }
 
 /// The frames of a pack, by number.
-pub(super) type Frames = BTreeMap<u16, IndexedFrame>;
+pub(crate) type Frames = BTreeMap<u16, IndexedFrame>;
 
 /// A pack that is to be taken out of force.
-pub(super) struct Suspect {
+pub(crate) struct Suspect {
     /// What is wrong with it.
     pub what: String,
     /// What can be read in it.
@@ -63,7 +63,7 @@ impl Suspect {
 }
 
 /// What the index has in these packs.
-pub(super) fn frames_of(
+pub(crate) fn frames_of(
     index: &Index,
     packs: &BTreeSet<PackName>,
 ) -> Result<BTreeMap<PackName, Frames>> {
@@ -135,7 +135,7 @@ impl Repository {
     ///
     /// # Errors
     /// If the store fails.
-    pub(super) async fn examine(&self, name: PackName, frames: Frames) -> Result<Option<Suspect>> {
+    pub(crate) async fn examine(&self, name: PackName, frames: Frames) -> Result<Option<Suspect>> {
         let key = layout::pack(&name);
         let bytes = match self.store().get(&key).await {
             Ok(bytes) => bytes,

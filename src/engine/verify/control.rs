@@ -14,7 +14,8 @@ use futures::stream::{self, StreamExt};
 
 use super::{Findings, VerifyMonitor};
 use crate::error::DamagedAt;
-use crate::repository::{Repository, ReserveDocument};
+use crate::repository::Repository;
+use crate::reserve::ReserveDocument;
 use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
@@ -49,6 +50,7 @@ impl Repository {
     pub(super) async fn verify_control(
         &self,
         control: &[(String, Object)],
+        view: &View,
         findings: &mut Findings,
         monitor: &dyn VerifyMonitor,
     ) -> Result<()> {
@@ -70,7 +72,7 @@ impl Repository {
         while let Some((key, result)) = checks.next().await {
             match result {
                 Ok(()) => {}
-                Err(Error::Damaged { object, source }) => findings.object(&object, source),
+                Err(Error::Damaged { object, source }) => findings.control(view, &object, source),
                 Err(Error::Missing { object }) => findings.object(&object, "it is missing"),
                 Err(error @ Error::Store(_)) => return Err(error),
                 Err(error) => findings.object(key, error),

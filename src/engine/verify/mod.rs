@@ -156,6 +156,19 @@ impl Findings {
             .or_insert_with(|| what.to_string());
     }
 
+    /// A control object; a manifest that the head lists hits its backup.
+    fn control(&mut self, view: &View, key: &str, what: impl ToString) {
+        let what = what.to_string();
+        let backup = match layout::parse(key) {
+            Some(Object::Manifest(_, id)) => view.backup(&id),
+            _ => None,
+        };
+        match backup {
+            Some(backup) => self.hit(key, &what, &backup.row.name, None),
+            None => self.object(key, what),
+        }
+    }
+
     fn hit(&mut self, key: &str, what: &str, backup: &str, item: Option<String>) {
         self.object(key, what);
         let (backups, items) = self.hits.entry(key.to_owned()).or_default();
@@ -349,7 +362,7 @@ impl Repository {
         monitor: &dyn VerifyMonitor,
     ) -> Result<BTreeMap<PackName, u64>> {
         for (key, what) in &view.problems {
-            findings.object(key, what);
+            findings.control(view, key, what);
         }
         for (key, what) in &index.problems {
             findings.object(key, what);
@@ -402,7 +415,8 @@ impl Repository {
 
         self.verify_required(&control, view, findings);
         if let Some(reading) = reading {
-            self.verify_control(&control, findings, monitor).await?;
+            self.verify_control(&control, view, findings, monitor)
+                .await?;
             self.verify_packs(index, &listed, reading, findings, report, monitor)
                 .await?;
         }

@@ -1,6 +1,6 @@
 //! Packs: header, every frame, every chunk's hash, padding, trailer, footer, and the agreement of index and trailer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_format::documents::PackRead;
 use ark_format::id::PackClass;
@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt};
 use super::{Findings, RECORD_EVERY_MS, Reading, VerifyMonitor, VerifyReport};
 use crate::error::DamagedAt;
 use crate::index::Index;
+use crate::repair::suspects::frames_of;
 use crate::repository::Repository;
 use crate::store::StoreError;
 use crate::{Error, Result};
@@ -73,7 +74,7 @@ impl Repository {
             // Boxed: the compiler cannot see through it that the futures above are Send.
             .boxed();
         let (mut done, mut packs) = (0, 0);
-        let mut trailers = BTreeMap::new();
+        let (mut trailers, mut damaged) = (BTreeMap::new(), BTreeSet::new());
         while let Some((name, size, result)) = checks.next().await {
             let key = layout::pack(&name);
             let mut read = PackRead {
@@ -83,6 +84,8 @@ impl Repository {
             };
             match result {
                 Ok(check) => {
+                    // Of another size than the index says, and still everything in it can be read.
+                    findings.packs.remove(&name);
                     report.chunks += check.chunks;
                     read.damaged = !check.bad.is_empty();
                     for (frame, what) in check.bad {
@@ -95,6 +98,7 @@ impl Repository {
                     findings.object(&key, source);
                     findings.packs.insert(name);
                     read.damaged = true;
+                    damaged.insert(name);
                 }
                 // Dropped meanwhile; if it is needed, the walk says so.
                 Err(Error::Store(StoreError::NotFound { .. })) => {}
@@ -109,11 +113,40 @@ impl Repository {
             }
         }
         drop(checks);
+        self.judge_frames(index, &damaged, findings).await?;
         let coverage = &mut report.coverage;
         (coverage.read_packs, coverage.read_bytes) = (packs, done);
         (coverage.remaining_packs, coverage.remaining_bytes) = (count - packs, total - done);
         report.read_data = packs == listed.len() as u64;
         compare(index, &trailers, findings)
+    }
+
+    /// A damaged header or trailer, or an end that is cut off, takes no frame with it that can be read: only the others hit
+    /// backups.
+    async fn judge_frames(
+        &self,
+        index: &Index,
+        damaged: &BTreeSet<PackName>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        for (name, frames) in frames_of(index, damaged)? {
+            let suspect = self.examine(name, frames.clone()).await?;
+            findings.packs.remove(&name);
+            let lost = frames.iter().filter(|(number, frame)| {
+                let suspect = suspect.as_ref();
+                suspect.is_some_and(|suspect| {
+                    let readable = suspect.readable.get(number);
+                    readable.is_none_or(|f| f.chunks.len() < frame.chunks.len())
+                })
+            });
+            findings
+                .frames
+                .extend(lost.map(|(number, _)| (name, *number)));
+        }
+        Ok(())
     }
 
     /// Reads a whole pack: an error is damage of all of it.
