@@ -61,7 +61,7 @@ impl Cache {
     ) -> Result<T> {
         let bytes = self.get(store, key, size).await?;
         match open(&bytes) {
-            Err(Error::Damaged { .. }) if self.folder.is_some() => {}
+            Err(Error::Damaged { .. } | Error::Forged { .. }) if self.folder.is_some() => {}
             opened => return opened,
         }
         self.remove(key).await;

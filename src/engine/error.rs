@@ -23,6 +23,14 @@ pub enum Error {
         #[source]
         source: DecodeError,
     },
+    /// A document that only the full role can sign carries another signature: whoever wrote it holds the other keys.
+    #[error(
+        "{object} was not written by a client of the full role: it opens, but its signature is not valid"
+    )]
+    Forged {
+        /// The object's key.
+        object: String,
+    },
     /// An object that must exist does not.
     #[error("{object} is missing from the repository")]
     Missing {
@@ -211,6 +219,9 @@ impl Error {
             Error::Store(e) => return e.hint(),
             Error::Damaged { .. } | Error::Missing { .. } | Error::ChunkUnknown { .. } => {
                 "run `ark verify` to see what is affected, then `ark repair`: after it a new backup writes again what is lost"
+            }
+            Error::Forged { .. } => {
+                "it has no effect; find out who holds both a key of the backup role and credentials that may write there"
             }
             Error::PruneBlocked { .. } => {
                 "everything is kept; put the object back from a copy of the repository if there is one, or run `ark repair`"

@@ -8,6 +8,7 @@ use ark_format::documents::{EpochBody, Tombstone};
 use ark_format::envelope::Kind;
 use ark_format::layout;
 
+use crate::graves::Grave;
 use crate::repository::{Made, Repository};
 use crate::{Error, Result};
 
@@ -25,7 +26,7 @@ impl Repository {
             if row.forgotten.is_some() {
                 continue;
             }
-            let number = view.graves.get(id).map_or(0, |grave| grave.count);
+            let number = view.graves.get(id).map_or(0, Grave::next);
             let key = layout::tombstone(*id, number);
             self.create_signed(Kind::Tombstone, &key, &self.stone(*id), "delete them")
                 .await?;
@@ -43,13 +44,12 @@ impl Repository {
         };
         let view = self.view().await?;
         let row = view.backup(id).ok_or_else(gone)?;
-        let Some(grave) = view.graves.get(id) else {
+        let Some(newest) = view.graves.get(id).and_then(|grave| grave.newest) else {
             return Ok(());
         };
-        let count = grave.count;
         // An undo that is there already says nothing: who wrote it may have died before the epoch.
         if row.forgotten.is_some() {
-            let key = layout::undo(*id, count.saturating_sub(1));
+            let key = layout::undo(*id, newest);
             match self
                 .create_signed(Kind::Undo, &key, &self.stone(*id), "undelete them")
                 .await?
@@ -74,13 +74,11 @@ impl Repository {
                 ..view.body
             };
             if self.publish(&next, hash).await? {
-                self.store().delete(&old_body).await?;
+                self.discard(&old_body).await?;
                 // The undo alone stays: should it be lost one day, nothing is left that forgets the backup.
-                if let Some(undone) = count.checked_sub(1) {
-                    let key = layout::tombstone(*id, undone);
-                    self.inner.cache.remove(&key).await;
-                    self.store().delete(&key).await?;
-                }
+                let key = layout::tombstone(*id, newest);
+                self.inner.cache.remove(&key).await;
+                self.discard(&key).await?;
                 return Ok(());
             }
         }

@@ -13,7 +13,7 @@
 //! | [`index`] | where chunks are |
 //! | [`write`](mod@write), [`packer`], [`map_write`] | the way in |
 //! | [`read`](mod@read), [`map_read`], [`diff`](mod@diff) | the way out |
-//! | [`forget`], [`records`], [`claims`] | tombstones, records of restores, names |
+//! | [`forget`], [`graves`], [`records`], [`claims`] | tombstones, records of restores, names |
 //! | [`verify`](mod@verify), [`prune`], [`repair`] | proof, garbage collection, and what can be saved of damage |
 
 pub mod added;
@@ -24,6 +24,7 @@ pub mod diff;
 pub mod env;
 pub mod error;
 pub mod forget;
+pub mod graves;
 pub mod index;
 pub mod map_read;
 pub mod map_write;

@@ -3,9 +3,9 @@
 //! A [`Repository`] is a store, the key set, and the settings; it holds no state that could be stale. What the
 //! repository consists of at a moment is a [`crate::view::View`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ark_format::config::{ChunkSizes, Config, Features, SETTINGS_MAGIC, Settings};
 use ark_format::documents::{DataKey, EpochBody, EpochStub};
@@ -85,6 +85,10 @@ pub(crate) struct Inner {
     pub memory: u64,
     /// Sessions of this process that have not ended, with the epoch in their key.
     pub open: Mutex<BTreeMap<SessionId, u64>>,
+    /// Forged objects that were met, each told once.
+    pub forged: Mutex<BTreeSet<String>>,
+    /// Objects whose deletion the store refused for now, with the time it named.
+    pub retained: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 /// What `ark repo info` shows.
@@ -346,6 +350,8 @@ impl Repository {
                 state_dir: options.state_dir,
                 memory: options.memory.max(8 << 20),
                 open: Mutex::default(),
+                forged: Mutex::default(),
+                retained: Mutex::default(),
                 settings,
                 store,
                 env,
@@ -470,6 +476,9 @@ impl Repository {
     }
 
     /// Opens a signed document from its object's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or [`Error::Forged`] if it opens and its signature is not valid.
     pub(crate) fn decode_signed<T: DeserializeOwned>(
         &self,
         kind: Kind,
@@ -477,8 +486,55 @@ impl Repository {
         bytes: &[u8],
     ) -> Result<T> {
         let signed = self.sealer().decode(kind, key, bytes).at(key)?;
-        let payload = sign::verify(&self.inner.public_key, self.id(), kind, key, signed).at(key)?;
+        // Damage breaks the seal. What opens and is not signed was made by somebody who holds the key of the seal.
+        let payload =
+            sign::verify(&self.inner.public_key, self.id(), kind, key, signed).map_err(|_| {
+                Error::Forged {
+                    object: key.to_owned(),
+                }
+            })?;
         ark_format::envelope::from_bytes(&payload).at(key)
+    }
+
+    /// Passes over an object that nobody of the full role wrote, and says so once.
+    pub(crate) fn pass_over(&self, object: String) {
+        let forged = &self.inner.forged;
+        let mut forged = forged.lock().unwrap_or_else(PoisonError::into_inner);
+        if !forged.contains(&object) {
+            tracing::warn!(%object, "ignored: it was not written by a client of the full role, its signature is not valid");
+            forged.insert(object);
+        }
+    }
+
+    /// The forged objects that this client has met and passed over.
+    pub fn forged(&self) -> Vec<String> {
+        let forged = &self.inner.forged;
+        let forged = forged.lock().unwrap_or_else(PoisonError::into_inner);
+        forged.iter().cloned().collect()
+    }
+
+    /// Deletes an object that nothing needs any more. A store that has to keep it for now is no failure: it is noted in
+    /// [`Repository::retained`], and a later prune tries again.
+    pub(crate) async fn discard(&self, key: &str) -> Result<()> {
+        match self.store().delete(key).await {
+            Err(StoreError::Retained { until, source, .. }) => {
+                tracing::debug!(key, %source, "the store keeps it");
+                self.locked()
+                    .insert(key.to_owned(), until.map(String::from));
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// The objects that the store refused to delete since this repository was opened, and until when.
+    pub(crate) fn retained(&self) -> BTreeMap<String, Option<String>> {
+        self.locked().clone()
+    }
+
+    pub(crate) fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        let retained = &self.inner.retained;
+        retained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `ark repo info` shows.

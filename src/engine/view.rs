@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ark_format::documents::{self, EpochBody, EpochStub, Fence, Manifest, SegmentRef, Tombstone};
+use ark_format::documents::{self, EpochBody, EpochStub, Fence, Manifest, SegmentRef};
 use ark_format::envelope::{Kind, kind_of};
 use ark_format::layout::{self, Object};
 use ark_format::limits::SMALL_OBJECT_MAX;
@@ -14,6 +14,7 @@ use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
 use crate::error::DamagedAt;
+use crate::graves::Grave;
 use crate::index::Index;
 use crate::repository::{Repository, require};
 use crate::store::{ObjectInfo, StoreError};
@@ -65,15 +66,6 @@ pub struct Head {
 struct Listing {
     manifests: Vec<ObjectInfo>,
     forgotten: Vec<ObjectInfo>,
-}
-
-/// A tombstone of a session.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Grave {
-    /// How many tombstones it has had: the number of the next one.
-    pub count: u32,
-    /// When it was forgotten, if the newest tombstone was not undone.
-    pub forgotten: Option<i64>,
 }
 
 /// What the repository consists of.
@@ -157,29 +149,45 @@ impl Repository {
     }
 
     /// The newest stub and its hash.
+    ///
+    /// A stub that opens and is not signed by the full role is passed over, like a key that is not an epoch's: whoever may
+    /// write there and holds the keys of the backup role could else end the repository with one object.
     pub(crate) async fn head_stub(&self) -> Result<(EpochStub, [u8; 32])> {
-        let first = self.store().first(layout::EPOCHS).await?;
-        let key = first
-            .ok_or_else(|| Error::Missing {
-                object: layout::EPOCHS.to_owned(),
-            })?
-            .key;
-        let Some(Object::EpochStub(number)) = layout::parse(&key) else {
-            let source = ark_format::DecodeError::Invalid("it is not an epoch's key");
-            return Err(Error::Damaged {
-                object: key,
-                source,
-            });
+        let missing = || Error::Missing {
+            object: layout::EPOCHS.to_owned(),
         };
-        let bytes = self.store().get_bounded(&key, SMALL_OBJECT_MAX).await?;
-        let stub: EpochStub = self.decode_signed(Kind::EpochStub, &key, &bytes)?;
+        let first = self.store().first(layout::EPOCHS).await?;
+        if let Some(head) = self.read_stub(&first.ok_or_else(missing)?.key).await? {
+            return Ok(head);
+        }
+        for object in self.store().list(layout::EPOCHS).await? {
+            if let Some(head) = self.read_stub(&object.key).await? {
+                return Ok(head);
+            }
+        }
+        Err(missing())
+    }
+
+    /// A stub and its hash; `None` if the object is none.
+    async fn read_stub(&self, key: &str) -> Result<Option<(EpochStub, [u8; 32])>> {
+        let Some(Object::EpochStub(number)) = layout::parse(key) else {
+            return Ok(None);
+        };
+        let bytes = self.store().get_bounded(key, SMALL_OBJECT_MAX).await?;
+        let stub: EpochStub = match self.decode_signed(Kind::EpochStub, key, &bytes) {
+            Err(Error::Forged { object }) => {
+                self.pass_over(object);
+                return Ok(None);
+            }
+            stub => stub?,
+        };
         if stub.number != number {
             return Err(Error::Damaged {
-                object: key,
+                object: key.to_owned(),
                 source: ark_format::DecodeError::Unauthentic,
             });
         }
-        Ok((stub, *blake3::hash(&bytes).as_bytes()))
+        Ok(Some((stub, *blake3::hash(&bytes).as_bytes())))
     }
 
     /// What the repository consists of now.
@@ -368,61 +376,6 @@ impl Repository {
             });
         }
         Ok(Some(manifest))
-    }
-
-    async fn graves(
-        &self,
-        forgotten: Vec<ObjectInfo>,
-        problems: &mut Vec<(String, String)>,
-    ) -> Result<BTreeMap<SessionId, Grave>> {
-        let mut newest: BTreeMap<SessionId, (u32, bool)> = BTreeMap::new();
-        for object in forgotten {
-            let (id, number, undone) = match layout::parse(&object.key) {
-                Some(Object::Tombstone(id, number)) => (id, number, false),
-                Some(Object::Undo(id, number)) => (id, number, true),
-                _ => continue,
-            };
-            let entry = newest.entry(id).or_insert((number, undone));
-            if number > entry.0 {
-                *entry = (number, undone);
-            } else if number == entry.0 {
-                entry.1 |= undone;
-            }
-        }
-        let mut graves = BTreeMap::new();
-        for (id, (number, undone)) in newest {
-            let mut grave = Grave {
-                count: number + 1,
-                forgotten: None,
-            };
-            if !undone {
-                let key = layout::tombstone(id, number);
-                let open =
-                    |bytes: &[u8]| self.decode_signed::<Tombstone>(Kind::Tombstone, &key, bytes);
-                let stone = self
-                    .inner
-                    .cache
-                    .get_checked(self.store(), &key, None, open)
-                    .await;
-                match stone {
-                    // It went with its undo, or with its backup: whatever head this view has, a newer one is without it.
-                    Err(Error::Store(StoreError::NotFound { .. })) => {
-                        let undo = layout::undo(id, number);
-                        if self.store().head(&undo).await?.is_none() {
-                            grave.forgotten = Some(self.env().clock.now_ms());
-                        }
-                    }
-                    Ok(stone) if stone.session == id => grave.forgotten = Some(stone.at),
-                    Ok(_) => problems.push((key, "it is another backup's".to_owned())),
-                    Err(Error::Damaged { object, source }) => {
-                        problems.push((object, source.to_string()));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            graves.insert(id, grave);
-        }
-        Ok(graves)
     }
 
     /// Every backup in force, newest first, forgotten ones included.

@@ -16,6 +16,9 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
+/// The end of all locks.
+pub const LOCKED_UNTIL: &str = "2026-12-24T17:00:00.000000+00:00";
+
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -24,6 +27,7 @@ pub enum Op {
     /// A get that is held up after the store has answered it.
     Got,
     List,
+    Delete,
 }
 
 /// How a request that is waited for ends.
@@ -33,6 +37,8 @@ pub enum End {
     Wait,
     /// It is refused.
     Refuse,
+    /// It is refused because of a lock, as GCS does it.
+    Locked,
     /// The connection breaks.
     Break,
     /// It is done, and the connection breaks before the answer.
@@ -106,6 +112,11 @@ impl Gate {
         self.add(op, part, 1, times, end);
     }
 
+    /// Lets everything pass from now on.
+    pub fn open(&self) {
+        self.stops.lock().unwrap().clear();
+    }
+
     /// Changes what the next `times` reads of such a key give.
     pub fn garble(&self, part: &str, times: usize) {
         self.add(Op::Got, part, 1, times, End::Garble);
@@ -160,6 +171,15 @@ impl Gate {
             End::Refuse => Err(Error::PermissionDenied {
                 path: key.to_owned(),
                 source: "403".into(),
+            }),
+            End::Locked => Err(Error::Generic {
+                store: "gate",
+                source: format!(
+                    "Server returned non-2xx status code: 403 Forbidden: <Error><Code>AccessDenied</Code><Details>\
+                     Object 'bucket/{key}' is subject to bucket's retention policy or object retention and cannot be \
+                     deleted or overwritten until {LOCKED_UNTIL}</Details></Error>"
+                )
+                .into(),
             }),
             End::Break => Err(broken()),
         }
@@ -233,7 +253,17 @@ impl ObjectStore for Gate {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let gate = self.clone();
+        let one = move |location: Result<Path>| {
+            let gate = gate.clone();
+            async move {
+                let location = location?;
+                gate.pass(Op::Delete, location.as_ref()).await?;
+                gate.inner.delete(&location).await?;
+                Ok(location)
+            }
+        };
+        locations.then(one).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

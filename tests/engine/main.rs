@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod damage;
+mod forgery;
 mod gate;
+mod locks;
 mod model;
+mod privilege;
 mod races;
 mod reference_model;
 mod repair;

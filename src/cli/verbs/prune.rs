@@ -44,6 +44,9 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     drop(progress);
     let report = pruned.map_err(Error::from)?.doing("cannot prune")?;
     context.printer.one(&report, "", || text(&report))?;
+    for line in explain(&report) {
+        talk.note(&line);
+    }
     if report.damaged.is_empty() {
         return Ok(Exit::Ok);
     }
@@ -52,6 +55,44 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     }
     talk.note("run `ark repair`");
     Ok(Exit::Damage)
+}
+
+/// What the bucket keeps, and what was passed over.
+fn explain(report: &PruneReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    let kept = &report.kept;
+    if kept.packs > 0 {
+        let size = human_size(kept.bytes);
+        let packs = grouped(kept.packs);
+        lines.push(match &kept.last {
+            Some(last) => format!(
+                "{packs} deleted packs ({size}) stay in the bucket as older versions, the last ({}) locked until {}; \
+                 a lifecycle rule for noncurrent versions frees them after that",
+                last.object,
+                last.until.as_deref().unwrap_or_default()
+            ),
+            None => format!(
+                "{packs} deleted packs ({size}) stay in the bucket as older versions; a lifecycle rule for noncurrent \
+                 versions frees them"
+            ),
+        });
+    }
+    // The latest, as their times compare as text.
+    if let Some(last) = report.refused.iter().max_by_key(|refused| &refused.until) {
+        let until = last.until.as_deref().unwrap_or("an unknown time");
+        lines.push(format!(
+            "the store keeps {} objects that are to go, the last ({}) until {until}; nothing is lost, and a later prune \
+             deletes them",
+            grouped(report.refused.len() as u64),
+            last.object,
+        ));
+    }
+    for object in &report.forged {
+        lines.push(format!(
+            "{object} was ignored: it was not written by a client of the full role"
+        ));
+    }
+    lines
 }
 
 fn text(report: &PruneReport) -> String {
@@ -89,6 +130,9 @@ fn text(report: &PruneReport) -> String {
                 report.requests.delete
             ),
         );
+    if report.kept.packs > 0 {
+        out.field("Kept by the bucket", human_size(report.kept.bytes));
+    }
     if !report.waiting_for.is_empty() {
         out.field("Held back", human_size(report.held_back_bytes))
             .field("Waiting for", report.waiting_for.join("\n"));

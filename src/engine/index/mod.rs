@@ -8,7 +8,7 @@
 mod merge;
 mod rows;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ark_format::documents::SegmentRef;
@@ -109,11 +109,17 @@ impl IndexSegment {
     }
 }
 
+/// Which of several places is a chunk's own, the least first: whether the pack is missing, whether it is condemned, when the
+/// store got it.
+type Rank = (bool, bool, Option<i64>, Place);
+
 /// The index of a view.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     segments: Vec<Loaded>,
     condemned: HashSet<PackName>,
+    /// When the store got each pack, by its own clock, where that matters.
+    stored: Option<HashMap<PackName, i64>>,
     /// Segments that could not be read: key and reason.
     pub problems: Vec<(String, String)>,
     /// Whether some of them are missing: damage only if the head has not moved on.
@@ -126,9 +132,17 @@ impl Index {
         Index {
             segments,
             condemned,
+            stored: None,
             problems: Vec::new(),
             lacks_segments: false,
         }
+    }
+
+    /// The same, with the packs in the bucket and when the store got each.
+    #[must_use]
+    pub fn with_packs_stored(mut self, stored: HashMap<PackName, i64>) -> Index {
+        self.stored = Some(stored);
+        self
     }
 
     /// The segments.
@@ -174,13 +188,25 @@ impl Index {
     /// The place that counts as the chunk's own, as the numbers of its segment and of its row: it keeps its pack. All
     /// other copies are garbage.
     ///
+    /// A pack that is not in the bucket comes last. Of others the one that the store got first comes first, by the store's
+    /// clock: a writer who later lists chunks in packs that do not have them cannot make garbage of those that do.
+    ///
     /// # Errors
     /// [`Error::IndexCopy`].
     pub fn home(&self, id: &ChunkId) -> Result<Option<(usize, usize)>> {
-        let mut best: Option<((bool, Place), (usize, usize))> = None;
+        let mut best: Option<(Rank, (usize, usize))> = None;
         for (number, loaded) in self.segments.iter().enumerate() {
             for (row, place) in loaded.segment.places(id)? {
-                let rank = (self.condemned.contains(&place.pack), place);
+                let stored = self
+                    .stored
+                    .as_ref()
+                    .map(|stored| stored.get(&place.pack).copied());
+                let rank = (
+                    stored == Some(None),
+                    self.condemned.contains(&place.pack),
+                    stored.flatten(),
+                    place,
+                );
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     best = Some((rank, (number, row)));
                 }

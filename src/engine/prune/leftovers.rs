@@ -41,10 +41,10 @@ impl Repository {
             if commits.contains(id) {
                 continue;
             }
-            for number in 0..grave.count {
+            for number in &grave.numbers {
                 // The undo first: as long as the tombstone is there, the next prune finds both.
-                self.store().delete(&layout::undo(*id, number)).await?;
-                self.store().delete(&layout::tombstone(*id, number)).await?;
+                self.discard(&layout::undo(*id, *number)).await?;
+                self.discard(&layout::tombstone(*id, *number)).await?;
             }
         }
         Ok(())

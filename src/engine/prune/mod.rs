@@ -8,6 +8,7 @@
 //!
 //! Clocks decide liveness only: when a session counts as dead, and when a tombstone's grace is over.
 
+mod kept;
 mod leftovers;
 pub(crate) mod mark;
 mod plan;
@@ -79,8 +80,34 @@ pub struct PruneReport {
     pub unused_bytes: u64,
     /// Packs that were to be rewritten, cannot be read, and are left as they are.
     pub damaged: Vec<String>,
+    /// What the bucket keeps of the packs that were deleted.
+    pub kept: Kept,
+    /// Objects that the store refused to delete for now. A later prune tries again.
+    pub refused: Vec<Refused>,
+    /// Objects that were not written by a client of the full role and were passed over.
+    pub forged: Vec<String>,
     /// Requests to the store.
     pub requests: RequestCounts,
+}
+
+/// Packs that ark no longer has and the bucket still does, as older versions.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Kept {
+    /// How many.
+    pub packs: u64,
+    /// Their bytes: they come back when a lifecycle rule, or somebody, removes the versions.
+    pub bytes: u64,
+    /// The one whose lock ends last: nobody can remove its version before.
+    pub last: Option<Refused>,
+}
+
+/// An object that the store keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Its key.
+    pub object: String,
+    /// Until when, in the store's words, if it says so.
+    pub until: Option<String>,
 }
 
 impl Repository {
@@ -109,6 +136,8 @@ impl Repository {
         }
         self.may_prune()?;
         let before = self.store().counters();
+        // An earlier prune's: it may be possible now.
+        self.locked().clear();
         let mut report = match self.prune_once(options, &mut progress).await {
             // Another try, in the room that the reserve takes.
             Err(Error::Store(StoreError::Full { .. })) if self.store().is_local() => {
@@ -119,6 +148,11 @@ impl Repository {
         };
         self.restore_reserve().await?;
         self.remove_replaced_records().await?;
+        report.forged = self.forged();
+        let refused = self.retained().into_iter();
+        report.refused = refused
+            .map(|(object, until)| Refused { object, until })
+            .collect();
         report.requests = self.store().counters() - before;
         Ok(report)
     }
@@ -177,6 +211,7 @@ impl Repository {
                 report.epochs += 1;
                 report.packs_repacked += (plan.repack.len() - done.damaged.len()) as u64;
                 damaged.extend(done.damaged);
+                report.kept.add(done.kept);
                 report.packs_deleted += done.deleted;
                 report
                     .backups_removed

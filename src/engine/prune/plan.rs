@@ -44,6 +44,8 @@ pub struct Facts {
     pub due: BTreeSet<SessionId>,
     /// Packs that this prune has found damaged: they stay as they are.
     pub damaged: BTreeSet<PackName>,
+    /// Objects that the store has refused to delete while this prune runs: no reason for another epoch.
+    pub refused: BTreeSet<String>,
 }
 
 impl Facts {
@@ -52,7 +54,7 @@ impl Facts {
         self.indexed
             .iter()
             .filter(move |key| match layout::parse(key) {
-                Some(Object::Segment(id, number)) => {
+                Some(Object::Segment(id, number)) if !self.refused.contains(*key) => {
                     !self.open.iter().any(|s| s.id == id)
                         && !kept.iter().any(|s| s.session == id && s.number == number)
                 }
@@ -110,6 +112,9 @@ pub struct PrunePlan {
     /// Deletes that the last epoch ordered and that are still to be seen done.
     #[serde(skip)]
     pub still_there: Vec<PackName>,
+    /// How many of them the store has refused just now.
+    #[serde(skip)]
+    pub refused: u64,
     /// Segments that the head does not have and whose session has ended: they go once another epoch is there.
     #[serde(skip)]
     pub stray: u64,
@@ -124,7 +129,7 @@ impl PrunePlan {
             && self.drop.is_empty()
             && self.repack.is_empty()
             && self.merge.is_empty()
-            && self.still_there.is_empty()
+            && self.still_there.len() as u64 == self.refused
             && self.stray == 0
             && self.absorb == 0)
     }
@@ -250,6 +255,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         if ordered && !known {
             if facts.listed.contains_key(&pack) {
                 plan.still_there.push(pack);
+                plan.refused += u64::from(facts.refused.contains(&layout::pack(&pack)));
             }
             continue;
         }

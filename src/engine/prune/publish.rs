@@ -3,7 +3,7 @@
 //! Order matters and is commented where it does: packs are listed before sessions, sessions before commits; the body is
 //! written before the stub; nothing is deleted before the stub is the newest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ark_format::documents::{Claim, EpochBody, EpochStub, SegmentRef};
 use ark_format::envelope::Kind;
@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::mark::{Marked, mark};
 use super::plan::{Facts, PrunePlan};
 use super::repack;
-use super::{GRACE_MS, PruneOptions};
+use super::{GRACE_MS, Kept, PruneOptions};
 use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
 use crate::index::merge;
@@ -35,6 +35,8 @@ pub(super) struct Done {
     pub deleted: u64,
     /// Packs that were to be rewritten and cannot be read.
     pub damaged: BTreeSet<PackName>,
+    /// What the bucket keeps of what was deleted.
+    pub kept: Kept,
 }
 
 /// What an earlier transition of the same prune marked: the backups and segments decide whether it still holds.
@@ -74,10 +76,11 @@ impl Repository {
         cached: &mut Option<Cached>,
     ) -> Result<Facts> {
         // Packs first: a session that starts later is not in the list of open ones, but then neither are its packs.
-        let mut listed = BTreeMap::new();
+        let (mut listed, mut stored) = (BTreeMap::new(), HashMap::new());
         for object in self.store().list(layout::PACKS).await? {
             if let Some(Object::Pack(name)) = layout::parse(&object.key) {
                 listed.insert(name, object.size);
+                stored.insert(name, object.modified_ms);
             }
         }
         // Segments too: one whose session has neither pin nor commit in the later lists belongs to nobody.
@@ -108,7 +111,7 @@ impl Repository {
         // Commits after sessions: whoever was not open in that list and commits is seen here.
         let view = self.view_at(head).await?;
         refuse(&view.problems)?;
-        let index = self.load_index(&view).await?;
+        let index = self.load_index(&view).await?.with_packs_stored(stored);
         refuse(&index.problems)?;
         let due: BTreeSet<SessionId> = view
             .backups
@@ -162,6 +165,7 @@ impl Repository {
             indexed: indexed.into_iter().map(|object| object.key).collect(),
             due,
             damaged: BTreeSet::new(),
+            refused: self.retained().into_keys().collect(),
         })
     }
 
@@ -278,13 +282,24 @@ impl Repository {
             if let Some(row) = facts.view.backup(id) {
                 keys.push(row.manifest_key());
             }
-            for number in 0..facts.view.graves.get(id).map_or(0, |grave| grave.count) {
-                keys.push(layout::tombstone(*id, number));
-                keys.push(layout::undo(*id, number));
+            for number in facts
+                .view
+                .graves
+                .get(id)
+                .iter()
+                .flat_map(|grave| &grave.numbers)
+            {
+                keys.push(layout::tombstone(*id, *number));
+                keys.push(layout::undo(*id, *number));
             }
         }
+        let kept = self.kept(&facts.listed, &body.dropped).await?;
         self.delete_all(keys).await?;
-        Ok(Some(Done { deleted, damaged }))
+        Ok(Some(Done {
+            deleted,
+            damaged,
+            kept,
+        }))
     }
 
     pub(crate) async fn body_key_of(&self, number: u64) -> Result<String> {
@@ -317,7 +332,24 @@ impl Repository {
     }
 
     /// Creates the next epoch; `false` if another prune has created it first.
+    ///
+    /// A number whose key holds a forged stub is void for everybody and for ever, so the next one takes its place.
     pub(crate) async fn publish(&self, body: &EpochBody, parent_hash: [u8; 32]) -> Result<bool> {
+        let mut number = body.number;
+        loop {
+            let body = EpochBody {
+                number,
+                ..body.clone()
+            };
+            match self.publish_as(&body, parent_hash).await {
+                Err(Error::Forged { object }) => self.pass_over(object),
+                result => return result,
+            }
+            number += 1;
+        }
+    }
+
+    async fn publish_as(&self, body: &EpochBody, parent_hash: [u8; 32]) -> Result<bool> {
         let nonce = self.env().bytes();
         let body_key = layout::epoch_body(body.number, &nonce);
         let bytes = self
@@ -341,9 +373,11 @@ impl Repository {
         {
             // Only another's stub tells that this one lost: bytes that were garbled on the way may be this one's, whose
             // body is in force then.
-            let _: EpochStub = self.decode_signed(Kind::EpochStub, &key, &bytes)?;
-            self.store().delete(&body_key).await?;
-            return Ok(false);
+            let other = self.decode_signed::<EpochStub>(Kind::EpochStub, &key, &bytes);
+            if let Ok(_) | Err(Error::Forged { .. }) = &other {
+                self.discard(&body_key).await?;
+            }
+            return other.map(|_| false);
         }
         // Stubs stay for ever, so a number is never free twice; still, act only as the newest.
         Ok(self.head_stub().await?.0.number == body.number)
@@ -431,9 +465,11 @@ impl Repository {
     }
 
     async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
-        let deletes = keys.into_iter().map(|key| async move {
+        let retained = self.retained();
+        let keys = keys.into_iter().filter(|key| !retained.contains_key(key));
+        let deletes = keys.map(|key| async move {
             self.inner.cache.remove(&key).await;
-            self.store().delete(&key).await
+            self.discard(&key).await
         });
         stream::iter(deletes)
             .buffer_unordered(DELETES)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ark_format::PackName;
 use ark_format::documents::{Activity, EpochBody, EpochStub};
+use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 
 use crate::index::Index;
@@ -72,16 +73,20 @@ impl Repository {
 
     /// The number of the newest epoch by its key, and the hash of its stub, readable or not.
     async fn newest_number(&self) -> Result<(u64, [u8; 32])> {
-        let first = self.store().first(layout::EPOCHS).await?;
-        let missing = || Error::Missing {
+        for object in self.store().list(layout::EPOCHS).await? {
+            let key = &object.key;
+            let Some(Object::EpochStub(number)) = layout::parse(key) else {
+                continue;
+            };
+            let bytes = self.store().get(key).await?;
+            match self.decode_signed::<EpochStub>(Kind::EpochStub, key, &bytes) {
+                Err(Error::Forged { object }) => self.pass_over(object),
+                _ => return Ok((number, *blake3::hash(&bytes).as_bytes())),
+            }
+        }
+        Err(Error::Missing {
             object: layout::EPOCHS.to_owned(),
-        };
-        let key = first.ok_or_else(missing)?.key;
-        let Some(Object::EpochStub(number)) = layout::parse(&key) else {
-            return Err(missing());
-        };
-        let bytes = self.store().get(&key).await?;
-        Ok((number, *blake3::hash(&bytes).as_bytes()))
+        })
     }
 
     /// A session as a prune's, also where the head cannot be read.

@@ -198,6 +198,7 @@ fn is_final(error: &StoreError) -> bool {
     match error {
         StoreError::NoSuchLocation { .. }
         | StoreError::PermissionDenied { .. }
+        | StoreError::Retained { .. }
         | StoreError::NoCredentials { .. }
         | StoreError::Full { .. }
         | StoreError::NoCreateIfAbsent { .. }

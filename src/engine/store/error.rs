@@ -41,6 +41,19 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
+    /// The store has to keep the object for now: a lock, a retention policy, a legal hold.
+    #[error("{key} in {url} cannot be deleted{}", until.as_ref().map_or(" yet: it is locked".to_owned(), |until| format!(": it is locked until {until}")))]
+    Retained {
+        /// The store.
+        url: String,
+        /// The object.
+        key: String,
+        /// When that ends, in the store's words, if it said so.
+        until: Option<Box<str>>,
+        /// What the store said.
+        #[source]
+        source: Cause,
+    },
     /// No credentials were found.
     #[error("no usable credentials for {url}")]
     NoCredentials {
@@ -164,6 +177,9 @@ impl StoreError {
             }
             StoreError::PermissionDenied { url, code, .. } => {
                 return Some(denied_hint(url, code.as_deref()));
+            }
+            StoreError::Retained { .. } => {
+                "delete it once the lock has ended; `ark prune` does that by itself".to_owned()
             }
             StoreError::NoCredentials { url, .. } => credentials_hint(url).to_owned(),
             StoreError::Full { url, .. } if url.starts_with("file://") => {
@@ -308,6 +324,14 @@ impl Place {
                 },
             };
         }
+        if is_retained(&whole, &reply) {
+            return StoreError::Retained {
+                url,
+                key,
+                until: locked_until(&whole),
+                source,
+            };
+        }
         if let Some(found) = reply.meaning() {
             return match found {
                 Meaning::NoLocation(what) => StoreError::NoSuchLocation {
@@ -384,6 +408,29 @@ fn asks_for_credentials(text: &str) -> bool {
         "getting token response",
     ];
     SIGNS.iter().any(|sign| text.contains(sign))
+}
+
+/// Whether a store refuses because it has to keep the object. S3 does so only for a version; on GCS a bucket's retention
+/// policy and on Azure an immutability policy or a legal hold refuse a plain delete.
+fn is_retained(text: &str, reply: &Reply) -> bool {
+    const SIGNS: [&str; 4] = [
+        "retention policy",
+        "RetentionPolicyNotMet",
+        "protected by object lock",
+        "WORM protected",
+    ];
+    let code = reply.code.as_deref().unwrap_or("");
+    matches!(reply.status, Some(400 | 403 | 409 | 412))
+        && (code.starts_with("BlobImmutableDueTo") || SIGNS.iter().any(|sign| text.contains(sign)))
+}
+
+/// The time that such a refusal names.
+fn locked_until(text: &str) -> Option<Box<str>> {
+    let (_, rest) = text.split_once("until ")?;
+    let end = |c: char| c.is_whitespace() || matches!(c, '<' | '"' | '\'' | ',');
+    let word = rest.split(end).next()?.trim_end_matches('.');
+    word.starts_with(|c: char| c.is_ascii_digit())
+        .then(|| word.into())
 }
 
 /// What an errno means to us.

@@ -17,6 +17,7 @@ mod creation;
 mod error;
 mod limit;
 mod local;
+mod protection;
 mod url;
 
 use std::future::Future;
@@ -47,6 +48,7 @@ pub use self::counters::RequestCounts;
 pub use self::creation::Created;
 pub use self::error::{Cause, StoreError};
 pub use self::local::Leftover;
+pub use self::protection::Protection;
 pub use self::url::{StoreOptions, StoreUrl};
 
 /// Seconds that a request without a body may take, its repetitions included. A write that gets no

@@ -18,6 +18,7 @@ use object_store::{
 };
 
 use super::error::StoreError;
+use super::protection::Observant;
 
 /// Time to connect to a store.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -290,6 +291,7 @@ fn s3(url: &StoreUrl, bucket: &str, options: &StoreOptions) -> Result<Connection
         // The bulk form needs another request that not every S3 speaks.
         .with_disable_bulk_delete(true)
         .with_retry(retry())
+        .with_http_connector(Observant)
         .with_client_options(client(url, options, ca_file, allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;
@@ -328,6 +330,7 @@ fn gcs(url: &StoreUrl, bucket: &str, options: &StoreOptions) -> Result<Connectio
     let built = builder
         .with_bucket_name(bucket)
         .with_retry(retry())
+        .with_http_connector(Observant)
         .with_client_options(client(url, options, options.ca_file.clone(), allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;
@@ -375,6 +378,7 @@ fn azure(
     let built = builder
         .with_container_name(container)
         .with_retry(retry())
+        .with_http_connector(Observant)
         .with_client_options(client(url, options, options.ca_file.clone(), allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;

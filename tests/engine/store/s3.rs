@@ -83,7 +83,12 @@ async fn minio_answers_trouble_clearly() {
 
 #[tokio::test]
 async fn minio_over_tls_needs_its_authority() {
-    let minio = Minio::start_with(MinioOptions { tls: true }).await.unwrap();
+    let minio = Minio::start_with(MinioOptions {
+        tls: true,
+        ..MinioOptions::default()
+    })
+    .await
+    .unwrap();
     minio.create_bucket("repo").unwrap();
     let mut options = options(&minio);
     options.allow_http = false;

@@ -28,6 +28,7 @@ mod load;
 mod minio;
 mod ports;
 mod process;
+mod s3;
 
 pub use api::{Api, ApiError, Listed, Resource};
 pub use ark::{Ark, Ran, Running};
@@ -40,3 +41,4 @@ pub use floor::{FloorReport, PostReport, dump, floor, post_floor};
 pub use load::{LoadReport, load, unload};
 pub use minio::{Minio, MinioOptions};
 pub use process::stop_folder;
+pub use s3::{Answer, S3, Version};

@@ -309,7 +309,14 @@ async fn up(dir: &Path, background: bool, quiet: bool) -> anyhow::Result<()> {
 }
 
 async fn minio(dir: &Path, background: bool, tls: bool, buckets: &[String]) -> anyhow::Result<()> {
-    let starting = Minio::start_in(dir, MinioOptions { tls }, background);
+    let starting = Minio::start_in(
+        dir,
+        MinioOptions {
+            tls,
+            ..MinioOptions::default()
+        },
+        background,
+    );
     let Some(minio) = unless_asked_to_end(starting).await? else {
         return ark_testkit::stop_folder(dir);
     };

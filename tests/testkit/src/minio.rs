@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::control_plane::openssl;
 use crate::process::{self, Server};
+use crate::s3::{self, S3};
 use crate::{binaries, ports};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -20,6 +21,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct MinioOptions {
     /// Serve HTTPS with a certificate of an authority made for this server: [`Minio::ca_file`].
     pub tls: bool,
+    /// Ask a plugin on this port of 127.0.0.1 about every request, in the place of MinIO's own policies.
+    pub policy_port: Option<u16>,
 }
 
 /// A running MinIO. Dropping it ends the process and removes its folder.
@@ -86,6 +89,12 @@ impl Minio {
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
             .env("HOME", &folder);
+        if let Some(port) = options.policy_port {
+            command.env(
+                "MINIO_POLICY_PLUGIN_URL",
+                format!("http://127.0.0.1:{port}/"),
+            );
+        }
         let server = Server::start(&folder, "minio", command, detached)?;
         let mut minio = Minio {
             server,
@@ -178,6 +187,86 @@ impl Minio {
     pub fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
         fs::create_dir_all(self.folder.join("data").join(name))
             .with_context(|| format!("creating bucket {name}"))
+    }
+
+    /// A client with the root user's keys.
+    pub fn s3(&self) -> S3 {
+        S3::new(self.port, &self.access_key, &self.secret_key)
+    }
+
+    /// Creates a bucket that keeps versions.
+    pub async fn create_versioned_bucket(&self, name: &str) -> anyhow::Result<()> {
+        self.create_bucket(name)?;
+        let body = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.s3()
+            .call(
+                "PUT",
+                &format!("/{name}"),
+                &[("versioning", "")],
+                &[],
+                body.as_bytes(),
+            )
+            .await?
+            .done()?;
+        Ok(())
+    }
+
+    /// Creates a bucket that keeps versions and locks each for so many days.
+    pub async fn create_locked_bucket(&self, name: &str, days: u32) -> anyhow::Result<()> {
+        let s3 = self.s3();
+        let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+        let path = format!("/{name}");
+        s3.call("PUT", &path, &[], &lock, b"").await?.done()?;
+        let body = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+             <Mode>COMPLIANCE</Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        s3.call("PUT", &path, &[("object-lock", "")], &[], body.as_bytes())
+            .await?
+            .done()?;
+        Ok(())
+    }
+
+    /// Makes a user of this name whose requests the policy decides on, and returns its keys.
+    pub async fn create_user(&self, name: &str, policy: &str) -> anyhow::Result<(String, String)> {
+        let s3 = self.s3();
+        let admin = |what: &str| format!("/minio/admin/v3/{what}");
+        s3.call(
+            "PUT",
+            &admin("add-canned-policy"),
+            &[("name", name)],
+            &[],
+            policy.as_bytes(),
+        )
+        .await?
+        .done()?;
+        let secret = random_hex(20)?;
+        let user = serde_json::json!({"secretKey": secret, "status": "enabled"});
+        let sealed = s3::seal_for_admin(&self.secret_key, user.to_string().as_bytes())?;
+        s3.call(
+            "PUT",
+            &admin("add-user"),
+            &[("accessKey", name)],
+            &[],
+            &sealed,
+        )
+        .await?
+        .done()?;
+        let attached = [
+            ("isGroup", "false"),
+            ("policyName", name),
+            ("userOrGroup", name),
+        ];
+        s3.call(
+            "PUT",
+            &admin("set-user-or-group-policy"),
+            &attached,
+            &[],
+            b"",
+        )
+        .await?
+        .done()?;
+        Ok((name.to_owned(), secret))
     }
 
     /// Leaves the process running, for [`crate::stop_folder`] to end.

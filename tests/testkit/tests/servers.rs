@@ -107,7 +107,12 @@ async fn minio_keeps_what_it_is_given() {
     let sum = "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9";
     let sum = format!("x-amz-content-sha256: {sum}");
     for tls in [false, true] {
-        let minio = Minio::start_with(MinioOptions { tls }).await.unwrap();
+        let minio = Minio::start_with(MinioOptions {
+            tls,
+            ..MinioOptions::default()
+        })
+        .await
+        .unwrap();
         minio.create_bucket("backups").unwrap();
         let url = format!("{}/backups/object", minio.endpoint());
         let curl = |arguments: &[&str]| {
