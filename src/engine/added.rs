@@ -11,7 +11,7 @@ use ark_format::segment::Segment;
 use ark_format::{ChunkId, SessionId, layout};
 
 use crate::Result;
-use crate::index::IndexSegment;
+use crate::index::{IndexSegment, Loaded};
 use crate::repository::Repository;
 
 /// So many chunks are put into a segment while a backup still runs.
@@ -20,8 +20,7 @@ pub const SEGMENT_CHUNKS: usize = 1 << 18;
 /// The segments of a session.
 #[derive(Default)]
 pub struct Added {
-    segments: Mutex<Vec<SegmentRef>>,
-    loaded: Mutex<Vec<Arc<IndexSegment>>>,
+    segments: Mutex<Vec<Loaded>>,
     /// One is written at a time.
     writing: tokio::sync::Mutex<u32>,
 }
@@ -32,9 +31,9 @@ impl Added {
     /// # Errors
     /// [`crate::Error::IndexCopy`].
     pub fn has(&self, id: &ChunkId) -> Result<bool> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        for segment in loaded.iter() {
-            if !segment.places(id)?.is_empty() {
+        let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        for loaded in segments.iter() {
+            if !loaded.segment.places(id)?.is_empty() {
                 return Ok(true);
             }
         }
@@ -61,25 +60,30 @@ impl Added {
         self.segments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(SegmentRef {
-                session,
-                number: *number,
-                size,
-                entries: segment.entries.len() as u64,
+            .push(Loaded {
+                reference: SegmentRef {
+                    session,
+                    number: *number,
+                    size,
+                    entries: segment.entries.len() as u64,
+                },
+                segment: Arc::new(loaded),
             });
-        self.loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::new(loaded));
         *number += 1;
         Ok(())
     }
 
-    /// What the manifest must name.
-    pub fn references(&self) -> Vec<SegmentRef> {
+    /// All of them.
+    pub fn loaded(&self) -> Vec<Loaded> {
         self.segments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the manifest must name.
+    pub fn references(&self) -> Vec<SegmentRef> {
+        let loaded = self.loaded();
+        loaded.into_iter().map(|loaded| loaded.reference).collect()
     }
 }

@@ -112,7 +112,7 @@ impl Repository {
                 host,
             });
         }
-        if self.fence(other.epoch, other.id, other.id).await? {
+        if self.fence(other.epoch, other.id, session.id).await? {
             Ok(())
         } else {
             Err(taken(name))

@@ -541,7 +541,7 @@ fn joins(run: &[FrameAt], next: &FrameAt) -> bool {
 
 impl Error {
     /// Whether something was not where it should be, which a newer view may explain.
-    fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         matches!(
             self,
             Error::ChunkUnknown { .. }

@@ -16,7 +16,7 @@ use ark_format::layout::{self, Object};
 
 use crate::index::Index;
 use crate::repository::{Made, Repository};
-use crate::view::View;
+use crate::view::{Ending, View};
 use crate::{Error, Result};
 
 /// How often a long session gives a sign of life.
@@ -148,6 +148,13 @@ impl Repository {
         }
     }
 
+    /// Ends a session of this process.
+    pub(crate) async fn close_session(&self, epoch: u64, id: SessionId) -> Result<()> {
+        self.fence(epoch, id, id).await?;
+        self.opened().remove(&id);
+        Ok(())
+    }
+
     /// Ends a session that has not committed; `false` if it had.
     pub(crate) async fn fence(&self, epoch: u64, id: SessionId, by: SessionId) -> Result<bool> {
         let key = layout::manifest(epoch, id);
@@ -157,7 +164,10 @@ impl Repository {
         };
         match self.create_document(Kind::Fence, &key, &fence).await? {
             Made::New { .. } => Ok(true),
-            Made::Exists(bytes) => Ok(self.decode_commit(&key, id, &bytes)?.is_none()),
+            Made::Exists(bytes) => {
+                let ending = self.decode_ending(&key, id, &bytes)?;
+                Ok(matches!(ending, Ending::Fence(_)))
+            }
         }
     }
 
@@ -220,13 +230,11 @@ impl Session {
     /// If the store fails; the session expires by itself then.
     pub async fn close(&self) -> Result<()> {
         self.heartbeat.abort();
-        self.repository.fence(self.epoch, self.id, self.id).await?;
-        self.repository.opened().remove(&self.id);
-        Ok(())
+        self.repository.close_session(self.epoch, self.id).await
     }
 
-    /// Stops the heartbeat of a session that has committed.
-    pub fn committed(&self) {
+    /// Stops the heartbeat of a session that has committed, or that another process has declared dead.
+    pub fn ended(&self) {
         self.heartbeat.abort();
         self.repository.opened().remove(&self.id);
     }
@@ -238,15 +246,16 @@ impl Drop for Session {
     }
 }
 
-/// Whether a session's process is gone: by its host's word, or because it gave no sign of life for 30 minutes by the
-/// store's clock. A wrong answer costs the session its work, never data: it is fenced and cannot commit.
+/// Whether a session's process is gone, by its host's word.
+pub fn is_gone(session: &OpenSession, host: &dyn crate::env::Host) -> bool {
+    let pin = session.pin.as_ref();
+    pin.and_then(|pin| host.alive(&pin.process)) == Some(false)
+}
+
+/// Whether a session counts as dead: its process is gone, or gave no sign of life for 30 minutes by the store's clock. A
+/// wrong answer costs the session time, never data: it is fenced, and its writer has to go on with another one.
 pub fn is_dead(session: &OpenSession, host: &dyn crate::env::Host, store_now: i64) -> bool {
-    let by_host = session
-        .pin
-        .as_ref()
-        .and_then(|pin| host.alive(&pin.process))
-        == Some(false);
-    by_host || store_now - session.last_sign > EXPIRY_MS
+    is_gone(session, host) || store_now - session.last_sign > EXPIRY_MS
 }
 
 /// Whether a pack condemned in `condemned` may be dropped while these sessions are open.

@@ -62,6 +62,14 @@ pub struct Head {
     pub body: EpochBody,
 }
 
+/// What stands in the place of a session's commit.
+pub(crate) enum Ending {
+    /// It has committed.
+    Commit(Box<Manifest>),
+    /// It ended without a commit.
+    Fence(Fence),
+}
+
 /// What was listed before the head was read.
 struct Listing {
     manifests: Vec<ObjectInfo>,
@@ -81,6 +89,9 @@ pub struct View {
     pub backups: Vec<BackupRow>,
     /// Ended sessions: fenced or closed, by the epoch in their key.
     pub fences: BTreeMap<SessionId, u64>,
+    /// Those of them that another process has declared dead, and whose packs may be adopted: neither below the watermark
+    /// nor retired. With when, by the store's clock, Unix ms.
+    pub declared_dead: BTreeMap<SessionId, i64>,
     /// Tombstones.
     pub graves: BTreeMap<SessionId, Grave>,
     /// Index segments in force: the head's and those of commits since.
@@ -95,6 +106,13 @@ impl View {
     /// A backup by the id of its session.
     pub fn backup(&self, id: &SessionId) -> Option<&BackupRow> {
         self.backups.iter().find(|b| b.row.id == *id)
+    }
+
+    /// Whether a writer with this view may list the pack of a session that was declared dead in a segment of its own.
+    pub fn may_adopt(&self, pack: &PackName) -> bool {
+        self.declared_dead.contains_key(&pack.session)
+            && !self.condemned.contains_key(pack)
+            && !self.body.dropped.contains(pack)
     }
 }
 
@@ -236,6 +254,7 @@ impl Repository {
         let Head { stub, hash, body } = head;
         let mut problems = Vec::new();
         let mut fences = BTreeMap::new();
+        let mut declared_dead = BTreeMap::new();
         let mut rows: BTreeMap<SessionId, BackupRow> = body
             .manifests
             .iter()
@@ -273,8 +292,8 @@ impl Repository {
                 fences.insert(id, epoch);
                 continue;
             }
-            match self.read_commit(epoch, id).await {
-                Ok(Some(manifest)) => {
+            match self.read_ending(epoch, id).await {
+                Ok(Ending::Commit(manifest)) => {
                     let mut row = manifest.row;
                     row.manifest_size = object.size;
                     recent.insert((epoch, id));
@@ -287,8 +306,11 @@ impl Repository {
                         },
                     );
                 }
-                Ok(None) => {
+                Ok(Ending::Fence(fence)) => {
                     fences.insert(id, epoch);
+                    if fence.by != id {
+                        declared_dead.insert(id, object.modified_ms);
+                    }
                 }
                 Err(Error::Damaged { object, source }) => {
                     problems.push((object, source.to_string()))
@@ -341,6 +363,7 @@ impl Repository {
             condemned: body.condemned.iter().map(|c| (c.pack, c.epoch)).collect(),
             backups,
             fences,
+            declared_dead,
             graves,
             segments: segments.into_iter().collect(),
             problems,
@@ -350,23 +373,26 @@ impl Repository {
 
     /// The commit of a session; `None` if it is a fence.
     pub(crate) async fn read_commit(&self, epoch: u64, id: SessionId) -> Result<Option<Manifest>> {
+        Ok(match self.read_ending(epoch, id).await? {
+            Ending::Commit(manifest) => Some(*manifest),
+            Ending::Fence(_) => None,
+        })
+    }
+
+    /// How a session has ended.
+    async fn read_ending(&self, epoch: u64, id: SessionId) -> Result<Ending> {
         let key = layout::manifest(epoch, id);
-        let open = |bytes: &[u8]| self.decode_commit(&key, id, bytes);
+        let open = |bytes: &[u8]| self.decode_ending(&key, id, bytes);
         self.inner
             .cache
             .get_checked(self.store(), &key, None, open)
             .await
     }
 
-    pub(crate) fn decode_commit(
-        &self,
-        key: &str,
-        id: SessionId,
-        bytes: &[u8],
-    ) -> Result<Option<Manifest>> {
+    pub(crate) fn decode_ending(&self, key: &str, id: SessionId, bytes: &[u8]) -> Result<Ending> {
         if kind_of(bytes).at(key)? == Kind::Fence.byte() {
-            let _: Fence = self.sealer().decode(Kind::Fence, key, bytes).at(key)?;
-            return Ok(None);
+            let fence = self.sealer().decode(Kind::Fence, key, bytes).at(key)?;
+            return Ok(Ending::Fence(fence));
         }
         let manifest: Manifest = self.sealer().decode(Kind::Manifest, key, bytes).at(key)?;
         if manifest.row.id != id || layout::manifest(manifest.row.epoch, id) != key {
@@ -375,7 +401,7 @@ impl Repository {
                 source: ark_format::DecodeError::Unauthentic,
             });
         }
-        Ok(Some(manifest))
+        Ok(Ending::Commit(Box::new(manifest)))
     }
 
     /// Every backup in force, newest first, forgotten ones included.

@@ -4,18 +4,19 @@
 //! the commit. Objects are written in the order packs, segment, manifest; the manifest is the commit. Whatever happens
 //! before it leaves garbage that prune collects, never a backup that lacks something.
 
+mod adoption;
+mod commit;
+mod legacy;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ark_format::documents::{
-    Activity, BackupRow, BackupStatus, ClusterRef, Counts, Manifest, WriteStats,
-};
-use ark_format::envelope::Kind;
+use ark_format::documents::{Activity, ClusterRef};
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
 use ark_format::limits::{CHUNK_MAX, FRAME_CHUNKS_MAX};
-use ark_format::tree::{Dataset, LIST_MAX, Root, Value};
+use ark_format::tree::{Dataset, LIST_MAX, Value};
 use ark_format::{ChunkId, SessionId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,9 +27,13 @@ use crate::error::DamagedAt;
 use crate::index::Index;
 use crate::map_write::MapWriter;
 use crate::packer::{Packer, SealedFrame};
-use crate::repository::{Made, Repository};
+use crate::repository::Repository;
 use crate::session::Session;
+use crate::view::View;
 use crate::{Error, Result};
+
+pub use self::commit::{Commit, Committed};
+use self::legacy::Legacy;
 
 /// Values up to this length stand in the tree itself: an id, its trailer and its index entry would cost more.
 const INLINE_MAX: usize = 96;
@@ -69,34 +74,6 @@ pub struct BeginBackup {
     pub cluster: ClusterRef,
 }
 
-/// How a backup ends.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// The Backup as JSON.
-    pub document: Vec<u8>,
-    /// Name and root of each dataset.
-    pub datasets: Vec<(String, Root)>,
-    /// What is in it.
-    pub counts: Counts,
-    /// How it went.
-    pub status: BackupStatus,
-    /// When it may go, Unix seconds.
-    pub expires: Option<i64>,
-    /// The log, UTF-8 lines.
-    pub log: Vec<u8>,
-}
-
-/// A committed backup.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// Its id.
-    pub id: SessionId,
-    /// What was stored.
-    pub stats: WriteStats,
-    /// Bytes of the manifest object.
-    pub manifest_bytes: u64,
-}
-
 /// Counters of a session so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriteProgress {
@@ -116,13 +93,12 @@ pub struct WriteSession {
 
 struct Writing {
     repository: Repository,
-    session: Session,
+    footing: Footing,
+    /// Epoch and id of the session that the backup is committed by: another one if this one was taken for dead.
+    current: Mutex<(u64, SessionId)>,
     begin: BeginBackup,
-    previous: Option<SessionId>,
-    view: u64,
-    view_hash: [u8; 32],
-    claim_bytes: u64,
     index: Index,
+    legacy: Legacy,
     added: Added,
     chunker: Chunker,
     packer: Packer,
@@ -137,6 +113,28 @@ struct Writing {
     read_bytes: AtomicU64,
     new_chunks: AtomicU64,
     reused_chunks: AtomicU64,
+}
+
+/// The session that a commit belongs to, and what it says of its view.
+struct Footing {
+    session: Session,
+    previous: Option<SessionId>,
+    view: u64,
+    view_hash: [u8; 32],
+    claim_bytes: u64,
+}
+
+impl Footing {
+    fn new(session: Session, view: &View, begin: &BeginBackup, claim_bytes: u64) -> Footing {
+        let same_cluster = |b: &&crate::BackupRow| b.row.cluster.id == begin.cluster.id;
+        Footing {
+            session,
+            previous: view.backups.iter().find(same_cluster).map(|b| b.row.id),
+            view: view.number,
+            view_hash: view.hash,
+            claim_bytes,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -154,11 +152,12 @@ impl Repository {
     pub async fn begin_backup(&self, begin: BeginBackup) -> Result<WriteSession> {
         self.may_write()?;
         let (session, view, index) = self.open_session_with_index(Activity::Backup).await?;
-        let claim_bytes = match self
-            .claim(&view, &session, &begin.cluster, &begin.name)
-            .await
-        {
-            Ok(bytes) => bytes,
+        let ready = async {
+            let claim = self.claim(&view, &session, &begin.cluster, &begin.name);
+            Ok((claim.await?, self.legacy(&view).await?))
+        };
+        let (claim_bytes, legacy) = match ready.await {
+            Ok(ready) => ready,
             Err(error) => {
                 session.close().await?;
                 return Err(error);
@@ -167,24 +166,17 @@ impl Repository {
         for (key, problem) in view.problems.iter().chain(&index.problems) {
             tracing::warn!(object = %key, %problem, "damaged; this backup writes again what it needs of it");
         }
-        let previous = view
-            .backups
-            .iter()
-            .find(|b| b.row.cluster.id == begin.cluster.id)
-            .map(|b| b.row.id);
         let budget = (self.inner.memory / 4).clamp(4 << 20, 512 << 20) as usize;
         Ok(WriteSession {
             inner: Arc::new(Writing {
                 packer: Packer::new(self.clone(), session.id),
                 chunker: Chunker::new(self.key_set(), self.inner.settings.chunks),
                 repository: self.clone(),
-                session,
+                current: Mutex::new((session.epoch, session.id)),
+                footing: Footing::new(session, &view, &begin, claim_bytes),
                 begin,
-                previous,
-                view: view.number,
-                view_hash: view.hash,
-                claim_bytes,
                 index,
+                legacy,
                 added: Added::default(),
                 taken: Mutex::default(),
                 unsent: AtomicU64::new(0),
@@ -205,9 +197,15 @@ impl WriteSession {
         &self.inner.repository
     }
 
-    /// The id of the session, and of the backup once it is committed.
+    /// The id of the session, and of the backup once it is committed. If the session was taken for dead, the commit goes
+    /// on with another one.
     pub fn id(&self) -> SessionId {
-        self.inner.session.id
+        self.current().1
+    }
+
+    fn current(&self) -> (u64, SessionId) {
+        let current = &self.inner.current;
+        *current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A neighbourhood: chunks put into it in order share frames.
@@ -249,6 +247,7 @@ impl WriteSession {
     fn has(&self, id: &ChunkId) -> Result<bool> {
         let reused = self.inner.index.reusable(id)?.is_some()
             || self.inner.added.has(id)?
+            || self.inner.legacy.take(id)?
             || !self
                 .inner
                 .taken
@@ -354,7 +353,7 @@ impl WriteSession {
         };
         inner
             .added
-            .write(&inner.repository, self.id(), &segment)
+            .write(&inner.repository, inner.footing.session.id, &segment)
             .await?;
         // The segment knows them now.
         let mut taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -365,109 +364,6 @@ impl WriteSession {
         Ok(())
     }
 
-    /// Ends the backup: waits for all uploads, writes the index segment and then the manifest.
-    ///
-    /// # Errors
-    /// [`Error::Fenced`] if a prune declared the session dead; [`Error::Poisoned`] if a writer failed or was dropped
-    /// unfinished; or the store's. Nothing is committed then, and it cannot be tried again.
-    pub async fn commit(&self, commit: Commit) -> Result<Committed> {
-        self.commit_repairing(commit, None).await
-    }
-
-    /// As [`WriteSession::commit`], for a backup that has what could be saved of a damaged one.
-    pub(crate) async fn commit_repairing(
-        &self,
-        commit: Commit,
-        repairs: Option<SessionId>,
-    ) -> Result<Committed> {
-        let inner = &self.inner;
-        // Packs that an attempt could not upload are gone with it: another one would refer to them.
-        let mut guard = PoisonGuard {
-            session: self,
-            why: "an earlier attempt did not end",
-            armed: true,
-        };
-        let leftovers = std::mem::take(&mut *inner.leftovers.lock().await);
-        self.submit(PackClass::Data, leftovers).await?;
-        let mut tasks = inner.tasks.lock().await;
-        while let Some(result) = tasks.join_next().await {
-            result??;
-        }
-        drop(tasks);
-        self.check()?;
-        if inner.unsent.load(Ordering::SeqCst) > 0 {
-            self.poison("a writer has not ended");
-            self.check()?;
-        }
-        inner.packer.finish().await?;
-
-        let mut stats = inner.packer.stats().await;
-        let repository = &inner.repository;
-        self.write_index(0).await?;
-        let segments = inner.added.references();
-        stats.index_bytes = segments.iter().map(|segment| segment.size).sum();
-        stats.control_bytes = inner.session.pin_bytes + inner.claim_bytes;
-        let progress = self.progress();
-        stats.new_chunks = progress.new_chunks;
-        stats.reused_chunks = progress.reused_chunks;
-
-        let manifest = Manifest {
-            row: BackupRow {
-                id: self.id(),
-                epoch: inner.session.epoch,
-                name: inner.begin.name.clone(),
-                cluster: inner.begin.cluster.clone(),
-                created: self.id().unix_ms() as i64,
-                status: commit.status,
-                counts: commit.counts,
-                stats,
-                expires: commit.expires,
-                datasets: commit.datasets,
-                segments,
-                previous: inner.previous,
-                manifest_size: 0,
-            },
-            finished: repository.env().clock.now_ms(),
-            view: inner.view,
-            view_hash: inner.view_hash,
-            tool: concat!("ark ", env!("CARGO_PKG_VERSION")).to_owned(),
-            document: commit.document,
-            log: commit.log,
-            repairs,
-        };
-        let fenced = || Error::Fenced {
-            session: self.id().to_string(),
-        };
-        let manifest_bytes = match repository
-            .create_document(Kind::Manifest, &inner.session.commit_key(), &manifest)
-            .await?
-        {
-            Made::New { size } => size,
-            Made::Exists(bytes) => {
-                // A fence, unless it was garbled on the way: then nobody knows.
-                repository.decode_commit(&inner.session.commit_key(), self.id(), &bytes)?;
-                return Err(fenced());
-            }
-        };
-        guard.armed = false;
-        inner.session.committed();
-        // The fence may have been cleaned away before the commit was created: then the watermark has passed us.
-        let (stub, _) = repository.head_stub().await?;
-        if stub.number != inner.view {
-            let head = repository.head().await?;
-            let listed = head.body.manifests.iter().any(|row| row.id == self.id());
-            if head.body.watermark > inner.session.epoch && !listed {
-                return Err(fenced());
-            }
-        }
-        repository.remember_commit((inner.session.epoch, self.id()));
-        Ok(Committed {
-            id: self.id(),
-            stats,
-            manifest_bytes,
-        })
-    }
-
     /// Gives up: ends the pin, so that the next prune reclaims what was written.
     ///
     /// # Errors
@@ -475,7 +371,12 @@ impl WriteSession {
     pub async fn abort(&self) -> Result<()> {
         self.poison("it was aborted");
         self.inner.tasks.lock().await.shutdown().await;
-        self.inner.session.close().await
+        let (epoch, id) = self.current();
+        let first = &self.inner.footing.session;
+        if id != first.id {
+            self.inner.repository.close_session(epoch, id).await?;
+        }
+        first.close().await
     }
 }
 

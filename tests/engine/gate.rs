@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use ark_engine::store::Store;
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -62,7 +63,7 @@ impl Stop {
     /// Returns when the request has come.
     pub async fn reached(&self) {
         let wait = self.reached.acquire();
-        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+        tokio::time::timeout(Duration::from_secs(20), wait)
             .await
             .expect("the request never came")
             .unwrap()
@@ -80,6 +81,8 @@ impl Stop {
 pub struct Gate {
     inner: Arc<InMemory>,
     stops: Arc<Mutex<Vec<Arc<Stop>>>>,
+    /// Prefix, moment, and by how much what was there at that moment is shown older.
+    ages: Arc<Mutex<Vec<(String, SystemTime, Duration)>>>,
 }
 
 impl Gate {
@@ -87,6 +90,7 @@ impl Gate {
         Gate {
             inner: Arc::new(InMemory::new()),
             stops: Arc::default(),
+            ages: Arc::default(),
         }
     }
 
@@ -100,6 +104,23 @@ impl Gate {
         let bytes = self.inner.get(&path).await.unwrap().bytes().await.unwrap();
         let changed = change(bytes.to_vec());
         self.inner.put(&path, changed.into()).await.unwrap();
+    }
+
+    /// Lets listings show what is there now with an earlier time.
+    pub fn age(&self, prefix: &str, ms: i64) {
+        let by = Duration::from_millis(ms as u64);
+        let age = (prefix.to_owned(), SystemTime::now(), by);
+        self.ages.lock().unwrap().push(age);
+    }
+
+    fn aged(&self, mut meta: ObjectMeta) -> ObjectMeta {
+        let written = SystemTime::from(meta.last_modified);
+        for (prefix, at, by) in self.ages.lock().unwrap().iter() {
+            if written <= *at && meta.location.as_ref().starts_with(prefix) {
+                meta.last_modified -= *by;
+            }
+        }
+        meta
     }
 
     /// Holds up the request number `nth` (from 1) whose key or prefix contains `part`.
@@ -160,7 +181,7 @@ impl Gate {
         match stop.end {
             End::Wait => {
                 let wait = stop.go.acquire();
-                tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+                tokio::time::timeout(Duration::from_secs(20), wait)
                     .await
                     .expect("the request was never let go")
                     .unwrap()
@@ -274,7 +295,8 @@ impl ObjectStore for Gate {
             if let Err(error) = gate.pass(Op::List, name).await {
                 return stream::once(async { Err(error) }).boxed();
             }
-            gate.inner.list(prefix.as_ref())
+            let listed = gate.inner.list(prefix.as_ref());
+            listed.map_ok(move |meta| gate.aged(meta)).boxed()
         })
         .flatten()
         .boxed()

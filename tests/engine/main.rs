@@ -1,6 +1,7 @@
 //! Engine tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adoption;
 mod damage;
 mod forgery;
 mod gate;

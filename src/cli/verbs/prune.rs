@@ -137,5 +137,9 @@ fn text(report: &PruneReport) -> String {
         out.field("Held back", human_size(report.held_back_bytes))
             .field("Waiting for", report.waiting_for.join("\n"));
     }
+    if !report.kept_for.is_empty() {
+        out.field("Kept for a day", human_size(report.kept_bytes))
+            .field("In case of", report.kept_for.join("\n"));
+    }
     out.render()
 }

@@ -8,7 +8,7 @@
 mod merge;
 mod rows;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ark_format::documents::SegmentRef;
@@ -136,6 +136,22 @@ impl Index {
             problems: Vec::new(),
             lacks_segments: false,
         }
+    }
+
+    /// This index with further segments, and further packs that may not be relied on.
+    pub fn with(
+        mut self,
+        segments: Vec<Loaded>,
+        condemned: impl Iterator<Item = PackName>,
+    ) -> Index {
+        self.segments.extend(segments);
+        self.condemned.extend(condemned);
+        self
+    }
+
+    /// Packs that no writer may rely on, in order.
+    pub fn condemned(&self) -> BTreeSet<PackName> {
+        self.condemned.iter().copied().collect()
     }
 
     /// The same, with the packs in the bucket and when the store got each.

@@ -13,7 +13,7 @@ mod leftovers;
 pub(crate) mod mark;
 mod plan;
 mod publish;
-mod repack;
+pub(crate) mod repack;
 
 use std::collections::BTreeSet;
 
@@ -33,10 +33,13 @@ const TRANSITIONS_MAX: u32 = 16;
 /// How long a tombstone waits before prune honours it.
 pub const GRACE_MS: i64 = 7 * 24 * 3600 * 1000;
 
+/// How long after it was declared dead a writer may come back for what it wrote, if its process is not known to be gone.
+pub const SILENCE_MS: i64 = 24 * 3600 * 1000;
+
 /// How to prune.
 #[derive(Clone, Copy, Debug)]
 pub struct PruneOptions {
-    /// Honour tombstones at once instead of after 7 days.
+    /// Honour tombstones at once instead of after 7 days, and keep nothing of sessions that were declared dead.
     pub now: bool,
     /// Share of bytes that nothing needs, inside packs that are needed, which is not worth a rewrite.
     pub max_unused: f64,
@@ -76,6 +79,10 @@ pub struct PruneReport {
     pub held_back_bytes: u64,
     /// The sessions that they wait for.
     pub waiting_for: Vec<String>,
+    /// Bytes that backups wrote which gave no sign of life and may come back for them.
+    pub kept_bytes: u64,
+    /// The sessions of these.
+    pub kept_for: Vec<String>,
     /// Bytes that nothing needs inside packs that are needed.
     pub unused_bytes: u64,
     /// Packs that were to be rewritten, cannot be read, and are left as they are.
@@ -200,6 +207,8 @@ impl Repository {
             report.bytes_after = plan.bytes;
             report.held_back_bytes = plan.held_back_bytes;
             report.waiting_for.clone_from(&plan.waiting_for);
+            report.kept_bytes = plan.kept_bytes;
+            report.kept_for.clone_from(&plan.kept_for);
             report.unused_bytes = plan.unused_bytes;
             self.clean_up(&facts).await?;
             self.remove_tombstones(&facts).await?;

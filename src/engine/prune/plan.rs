@@ -34,6 +34,8 @@ pub struct Facts {
     pub open: Vec<OpenSession>,
     /// Sessions whose process is gone, fenced by now (in a plan: to be fenced).
     pub dead: Vec<OpenSession>,
+    /// Sessions of backups that were declared dead because they were silent: they may come back for what they wrote.
+    pub silent: Vec<OpenSession>,
     /// This prune's own session.
     pub own: Option<SessionId>,
     /// Packs in the bucket, with their size.
@@ -49,6 +51,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether a session may come back for what it wrote.
+    pub fn is_silent(&self, id: &SessionId) -> bool {
+        self.silent.iter().any(|session| session.id == *id)
+    }
+
     /// Keys of segments that are not among these and belong to nobody who is open.
     pub fn stray_segments(&self, kept: &[SegmentRef]) -> impl Iterator<Item = &String> {
         self.indexed
@@ -101,6 +108,10 @@ pub struct PrunePlan {
     pub waiting_for: Vec<String>,
     /// Bytes of condemned packs that stay for them.
     pub held_back_bytes: u64,
+    /// Sessions of backups that gave no sign of life and may come back for what they wrote.
+    pub kept_for: Vec<String>,
+    /// Its bytes.
+    pub kept_bytes: u64,
     /// Bytes that nothing needs in packs that stay.
     pub unused_bytes: u64,
     /// Commits below it count only if listed.
@@ -186,6 +197,13 @@ impl fmt::Display for PrunePlan {
                 self.held_back_bytes
             )?;
         }
+        for session in &self.kept_for {
+            writeln!(
+                f,
+                "keep for a day what session {session} wrote, in case that it comes back: {} bytes in all",
+                self.kept_bytes
+            )?;
+        }
         writeln!(
             f,
             "reclaimable: {} bytes; not needed, not worth a rewrite: {} bytes",
@@ -214,15 +232,14 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     let Facts {
         view, index, open, ..
     } = facts;
+    let least = |sessions: &[OpenSession]| sessions.iter().map(|s| s.epoch).min();
+    let quiet_since = least(open).unwrap_or(view.number).min(view.number);
     let mut plan = PrunePlan {
         packs: facts.listed.len() as u64,
         bytes: facts.listed.values().sum(),
-        watermark: open
-            .iter()
-            .map(|s| s.epoch)
-            .min()
-            .unwrap_or(view.number)
-            .min(view.number)
+        // Below the watermark nothing can be adopted.
+        watermark: least(&facts.silent)
+            .map_or(quiet_since, |silent| silent.min(quiet_since))
             .max(view.body.watermark),
         dead_sessions: facts.dead.iter().map(ToString::to_string).collect(),
         ..PrunePlan::default()
@@ -237,8 +254,8 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     let usage = usage(facts)?;
     let rows = index.packs();
     let next = view.number + 1;
-    let next_watermark_possible = plan.watermark;
     let mut held = BTreeSet::new();
+    let mut kept = BTreeSet::new();
     let mut keep: Vec<PackLine> = Vec::new();
     let everything: BTreeMap<PackName, u64> = rows
         .iter()
@@ -264,6 +281,11 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         {
             continue;
         }
+        if !known && facts.is_silent(&pack.session) && !view.condemned.contains_key(&pack) {
+            plan.kept_bytes += size;
+            kept.insert(pack.session);
+            continue;
+        }
         // While a needed chunk is in no segment, a pack that is in no segment may be where it is.
         if !known && facts.marked.unknown > 0 {
             continue;
@@ -279,7 +301,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                     size,
                 });
             }
-            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= next_watermark_possible => {
+            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= quiet_since => {
                 plan.drop.push(line);
             }
             (false, Some(&epoch)) => {
@@ -294,6 +316,8 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         }
     }
     plan.waiting_for = held.into_iter().collect();
+    let silent = facts.silent.iter().filter(|s| kept.contains(&s.id));
+    plan.kept_for = silent.map(ToString::to_string).collect();
 
     let readable: Vec<PackLine> = keep
         .iter()

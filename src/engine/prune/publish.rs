@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ark_format::documents::{Claim, EpochBody, EpochStub, SegmentRef};
+use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 use ark_format::segment::Segment;
@@ -15,16 +15,16 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::mark::{Marked, mark};
 use super::plan::{Facts, PrunePlan};
 use super::repack;
-use super::{GRACE_MS, Kept, PruneOptions};
+use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
 use crate::index::merge;
 use crate::packer::Packer;
 use crate::repository::{Made, Repository};
 use crate::reserve::{ReserveDocument, noise};
-use crate::session::{Session, is_dead};
+use crate::session::{OpenSession, Session, is_dead, is_gone};
 use crate::store::StoreError;
-use crate::view::Head;
+use crate::view::{Head, View};
 use crate::{Error, Result};
 
 /// Deletes under way at once.
@@ -113,6 +113,20 @@ impl Repository {
         refuse(&view.problems)?;
         let index = self.load_index(&view).await?.with_packs_stored(stored);
         refuse(&index.problems)?;
+        let mut silent = Vec::new();
+        if !options.now {
+            silent = self.silent_sessions(&view, now).await?;
+            if own.is_none() {
+                // A plan fences nobody; these would be.
+                let host = self.env().host.as_ref();
+                let silenced = dead.iter().filter(|s| is_writer(s) && !is_gone(s, host));
+                silent.extend(silenced.cloned());
+            }
+        }
+        // Once a backup has adopted what one of them wrote, the rest has no more use; and what was adopted may be condemned, so
+        // that the session must be retired with it.
+        let adopted: BTreeSet<SessionId> = index.packs().keys().map(|pack| pack.session).collect();
+        silent.retain(|session| !adopted.contains(&session.id));
         let due: BTreeSet<SessionId> = view
             .backups
             .iter()
@@ -160,6 +174,7 @@ impl Repository {
             marked,
             open,
             dead,
+            silent,
             own: own.map(|s| s.id),
             listed,
             indexed: indexed.into_iter().map(|object| object.key).collect(),
@@ -167,6 +182,35 @@ impl Repository {
             damaged: BTreeSet::new(),
             refused: self.retained().into_keys().collect(),
         })
+    }
+
+    /// Backups that were declared dead not long ago, although nobody knows that their processes are gone.
+    async fn silent_sessions(&self, view: &View, now: i64) -> Result<Vec<OpenSession>> {
+        let mut silent = Vec::new();
+        for (id, since) in &view.declared_dead {
+            let Some(epoch) = view.fences.get(id).copied() else {
+                continue;
+            };
+            if now - since >= SILENCE_MS {
+                continue;
+            }
+            let key = layout::session(epoch, *id);
+            let pin = match self.read_document(Kind::Session, &key).await {
+                Ok(pin) => Some(pin),
+                Err(Error::Damaged { .. } | Error::Store(StoreError::NotFound { .. })) => None,
+                Err(error) => return Err(error),
+            };
+            let session = OpenSession {
+                id: *id,
+                epoch,
+                last_sign: *since,
+                pin,
+            };
+            if is_writer(&session) && !is_gone(&session, self.env().host.as_ref()) {
+                silent.push(session);
+            }
+        }
+        Ok(silent)
     }
 
     /// The store's own time: when it says that this prune's pin was written, plus what passed since by our clock.
@@ -190,9 +234,10 @@ impl Repository {
         let mut damaged = BTreeSet::new();
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
-            for batch in repack::batches(facts, &plan.repack) {
-                for (pack, frames) in repack::needed(facts, batch)? {
-                    match self.repack(facts, &pack, frames, &packer).await {
+            let packs: Vec<PackName> = plan.repack.iter().map(|line| line.pack).collect();
+            for batch in repack::batches(&facts.index, &packs) {
+                for (pack, frames) in repack::needed(&facts.index, &facts.marked, batch)? {
+                    match self.repack(&facts.index, &pack, frames, &packer).await {
                         Ok(()) => {}
                         Err(error) if is_damage(&error) => {
                             tracing::error!(%pack, %error, "damaged: the pack is left as it is");
@@ -234,15 +279,12 @@ impl Repository {
             .backups
             .iter()
             .filter(|b| !removed.contains(&b.row.id));
-        let mut retired: BTreeSet<SessionId> = facts.dead.iter().map(|s| s.id).collect();
-        retired.extend(
-            facts
-                .view
-                .body
-                .retired
-                .iter()
-                .filter(|id| facts.view.fences.contains_key(id)),
-        );
+        // Every session that ended without a commit, whoever ended it: what it left is condemned by now, and nobody may adopt
+        // it any more. Below the watermark its number says so.
+        let fences = facts.view.fences.iter();
+        let retired = fences
+            .filter(|(id, epoch)| **epoch >= plan.watermark && !facts.is_silent(id))
+            .map(|(id, _)| *id);
         let body = EpochBody {
             number: facts.view.number + 1,
             segments: segments.into_iter().collect(),
@@ -257,7 +299,7 @@ impl Repository {
                 .copied()
                 .chain(plan.still_there.iter().copied())
                 .collect(),
-            retired: retired.into_iter().collect(),
+            retired: retired.collect(),
             manifests: kept.map(|b| b.row.clone()).collect(),
             watermark: plan.watermark,
             features: facts.view.body.features.clone(),
@@ -513,6 +555,12 @@ fn refuse(problems: &[(String, String)]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether the session is a backup's.
+fn is_writer(session: &OpenSession) -> bool {
+    let pin = session.pin.as_ref();
+    pin.is_some_and(|pin| pin.activity == Activity::Backup)
 }
 
 /// Whether a pack cannot be read because of what it is, and not because the store fails.

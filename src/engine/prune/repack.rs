@@ -14,9 +14,10 @@ use ark_format::pack;
 use ark_format::segment::FrameRow;
 use ark_format::{PackName, layout, seal};
 
-use super::plan::{Facts, PackLine};
+use super::mark::Marked;
 use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
+use crate::index::Index;
 use crate::packer::{Packer, SealedFrame};
 use crate::repository::Repository;
 use crate::{Error, Result};
@@ -26,9 +27,9 @@ const LEVEL: i32 = 3;
 
 impl Repository {
     /// Copies what is needed of one pack into `packer`.
-    pub(super) async fn repack(
+    pub(crate) async fn repack(
         &self,
-        facts: &Facts,
+        index: &Index,
         name: &PackName,
         needed: Needed,
         packer: &Packer,
@@ -36,8 +37,7 @@ impl Repository {
         let key = layout::pack(name);
         let bytes = self.store().get_bounded(&key, PACK_MAX).await?;
         pack::check_header(name, &bytes).at(&key)?;
-        let (segment, row) = facts
-            .index
+        let (segment, row) = index
             .segments()
             .iter()
             .find_map(|l| {
@@ -125,12 +125,12 @@ impl Repository {
 }
 
 /// What is needed of one pack: slot and chunk by frame.
-pub(super) type Needed = BTreeMap<u16, Vec<(u16, ChunkId)>>;
+pub(crate) type Needed = BTreeMap<u16, Vec<(u16, ChunkId)>>;
 
 /// Packs to rewrite in portions: what is needed of one portion fits into memory.
-pub(super) fn batches<'a>(facts: &Facts, lines: &'a [PackLine]) -> Vec<&'a [PackLine]> {
+pub(crate) fn batches<'a>(index: &Index, packs: &'a [PackName]) -> Vec<&'a [PackName]> {
     let mut chunks: BTreeMap<PackName, usize> = BTreeMap::new();
-    for loaded in facts.index.segments() {
+    for loaded in index.segments() {
         let tables = &loaded.segment.tables;
         for pack in &tables.packs {
             let first = pack.first_frame as usize;
@@ -141,15 +141,15 @@ pub(super) fn batches<'a>(facts: &Facts, lines: &'a [PackLine]) -> Vec<&'a [Pack
     }
     let mut batches = Vec::new();
     let (mut start, mut total) = (0, 0);
-    for (number, line) in lines.iter().enumerate() {
-        total += chunks.get(&line.pack).copied().unwrap_or(0);
+    for (number, pack) in packs.iter().enumerate() {
+        total += chunks.get(pack).copied().unwrap_or(0);
         if total >= SEGMENT_CHUNKS {
-            batches.push(&lines[start..=number]);
+            batches.push(&packs[start..=number]);
             (start, total) = (number + 1, 0);
         }
     }
-    if start < lines.len() {
-        batches.push(&lines[start..]);
+    if start < packs.len() {
+        batches.push(&packs[start..]);
     }
     batches
 }
@@ -158,12 +158,14 @@ pub(super) fn batches<'a>(facts: &Facts, lines: &'a [PackLine]) -> Vec<&'a [Pack
 ///
 /// # Errors
 /// [`Error::IndexCopy`].
-pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> Result<BTreeMap<PackName, Needed>> {
-    let mut packs: BTreeMap<PackName, Needed> = lines
-        .iter()
-        .map(|line| (line.pack, Needed::new()))
-        .collect();
-    for (number, loaded) in facts.index.segments().iter().enumerate() {
+pub(crate) fn needed(
+    index: &Index,
+    marked: &Marked,
+    packs: &[PackName],
+) -> Result<BTreeMap<PackName, Needed>> {
+    let mut packs: BTreeMap<PackName, Needed> =
+        packs.iter().map(|pack| (*pack, Needed::new())).collect();
+    for (number, loaded) in index.segments().iter().enumerate() {
         let segment = &loaded.segment;
         let wanted: Vec<Option<PackName>> = segment
             .tables
@@ -179,7 +181,7 @@ pub(super) fn needed(facts: &Facts, lines: &[PackLine]) -> Result<BTreeMap<PackN
             let Some(Some(name)) = wanted.get(entry.pack as usize) else {
                 continue;
             };
-            if facts.marked.contains(number, row)
+            if marked.contains(number, row)
                 && let Some(frames) = packs.get_mut(name)
             {
                 let slots = frames.entry(entry.frame).or_default();

@@ -16,7 +16,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`crate::Error::Damaged`], or the store's.
-    pub(super) async fn read_trailer(
+    pub(crate) async fn read_trailer(
         &self,
         name: &PackName,
         size: u64,

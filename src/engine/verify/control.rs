@@ -135,7 +135,7 @@ impl Repository {
                 same(key, body.number == *number)
             }
             Object::Segment(..) => self.decode_segment(key, bytes).map(drop),
-            Object::Manifest(_, id) => self.decode_commit(key, *id, bytes).map(drop),
+            Object::Manifest(_, id) => self.decode_ending(key, *id, bytes).map(drop),
             Object::Tombstone(id, _) => {
                 let stone: Tombstone = self.decode_signed(Kind::Tombstone, key, bytes)?;
                 same(key, stone.session == *id)

@@ -29,6 +29,8 @@ pub struct PrunerPlan {
     pub rounds: u8,
     /// The first transition may repack.
     pub repack: bool,
+    /// Transitions, the first ones, that leave what fenced sessions left.
+    pub lenient: u8,
 }
 
 /// A run: who takes part, what may happen, which rule is left out.
@@ -387,6 +389,7 @@ impl Run {
                 let nobodys = listing.segments & !listing.sessions & !listing.commits;
                 let planner = Planner {
                     own: repacks.then_some(own),
+                    lenient: pruner.rounds < self.pruners[index].lenient,
                     mutant: self.mutant,
                 };
                 match planner.plan(&pruner.parent, &pruner.listing, repository) {
@@ -474,6 +477,7 @@ impl Run {
         repository.deletes = Default::default();
         let planner = Planner {
             own: None,
+            lenient: false,
             mutant: self.mutant,
         };
         for round in 0..3 {

@@ -32,13 +32,22 @@ fn pruner(rounds: u8) -> PrunerPlan {
     PrunerPlan {
         rounds,
         repack: false,
+        lenient: 0,
+    }
+}
+
+/// Leaves what fenced sessions left, but for its last transition.
+fn lenient(rounds: u8) -> PrunerPlan {
+    PrunerPlan {
+        lenient: rounds - 1,
+        ..pruner(rounds)
     }
 }
 
 fn repacker(rounds: u8) -> PrunerPlan {
     PrunerPlan {
-        rounds,
         repack: true,
+        ..pruner(rounds)
     }
 }
 
@@ -93,6 +102,7 @@ fn assert_exhaustively_sound(run: Run) {
 #[case::fenced_repack(run(&[writer(B, 1)], &[repacker(1), pruner(1)]))]
 #[case::late_creates(Run { late_creates: true, ..run(&[writer(A | B, 2)], &[repacker(2)]) })]
 #[case::adoption(Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(2)]) })]
+#[case::a_fenced_writer_adopts(Run { stored: A, forgettable: 0b111, ..run(&[writer(B, 2)], &[lenient(3)]) })]
 #[case::undelete(Run { first: A | B, undo: true, ..run(&[writer(B, 1)], &[pruner(4)]) })]
 #[case::undelete_of_two(Run { undo: true, forgettable: 0b11, ..run(&[writer(A | B, 1)], &[pruner(2)]) })]
 #[case::reinstated(Run { unmarked: true, stored: A, ..run(&[writer(A, 1)], &[pruner(1), pruner(1)]) })]
@@ -104,6 +114,8 @@ fn protocol_is_sound(#[case] run: Run) {
 #[rstest]
 #[case::two_writers(run(&[writer(A | B, 1), writer(B, 1)], &[pruner(3)]))]
 #[case::adoption(Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(3)]) })]
+#[case::lenient_and_not(Run { stored: A, ..run(&[writer(B, 2)], &[lenient(2), pruner(1)]) })]
+#[case::adoption_from_a_lenient_pruner(Run { stored: A, late_creates: true, ..run(&[writer(B, 2), writer(B, 1)], &[lenient(3)]) })]
 #[case::two_pruners(run(&[writer(A | B, 1)], &[pruner(2), pruner(2)]))]
 #[case::two_pruners_and_a_retry(Run { late_creates: true, ..run(&[writer(A | B, 2)], &[pruner(2), pruner(1)]) })]
 #[case::repack(run(&[writer(B, 1)], &[repacker(2), pruner(1)]))]
@@ -118,6 +130,7 @@ fn protocol_is_sound_in_larger_runs(#[case] run: Run) {
 #[rstest]
 #[case::retries(run(&[writer(A | B, 2), writer(B, 2)], &[repacker(4), pruner(3)]))]
 #[case::three_writers(run(&[writer(A | B, 1), writer(B, 1), writer(A, 1)], &[repacker(4), repacker(3)]))]
+#[case::adoption(run(&[writer(A | B, 2), writer(B, 2)], &[lenient(4), lenient(3)]))]
 fn protocol_is_sound_in_random_walks(#[case] run: Run) {
     let run = Run {
         undo: true,

@@ -45,6 +45,8 @@ pub struct Plan {
 pub struct Planner {
     /// The pruner's own session, for its repack.
     pub own: Option<usize>,
+    /// What fenced sessions left stays for now: their writers may come back.
+    pub lenient: bool,
     pub mutant: Option<Mutant>,
 }
 
@@ -71,12 +73,27 @@ impl Planner {
                 open |= one(slot);
             }
         }
+        // Index: the parent's entries and every segment that became valid.
+        let mut index = at_the_time.index(parent, self.mutant)?;
+        let mut universe = 0;
+        for pack in 0..SLOTS {
+            if entries_of(index, pack) != 0 {
+                universe |= one(pack);
+            }
+        }
         let mut watermark = if self.mutant == Some(Mutant::WatermarkAhead) {
             number
         } else {
             parent.number
         };
-        for slot in each(open) {
+        let mut silent = 0;
+        // Once an epoch may condemn a pack, its session is retired with it: what was adopted is left to nobody.
+        for slot in each(listing.fences & !parent.retired & !universe & !own) {
+            if self.lenient && repository.bases[slot] >= parent.watermark {
+                silent |= one(slot);
+            }
+        }
+        for slot in each(open | silent) {
             watermark = watermark.min(repository.bases[slot]);
         }
         if self.mutant != Some(Mutant::WatermarkGoesBack) {
@@ -91,7 +108,7 @@ impl Planner {
             watermark,
             marked,
             gone: parent.gone | forgotten,
-            retired: parent.retired | listing.fences | own,
+            retired: parent.retired | listing.fences & !silent | own,
             condemned: parent.condemned,
             ..Epoch::default()
         };
@@ -102,17 +119,9 @@ impl Planner {
             }
         }
 
-        // Index: the parent's entries and every segment that became valid.
-        let mut index = at_the_time.index(parent, self.mutant)?;
-        let mut universe = 0;
-        for pack in 0..SLOTS {
-            if entries_of(index, pack) != 0 {
-                universe |= one(pack);
-            }
-        }
         // Orphans: packs of no open session that no index knows. The session may be one that was opened after the
         // listing: to condemn its pack is a waste and no loss, its commit reinstates it.
-        let orphans = repository.packs & !universe & !parent.dropped & !open & !own;
+        let orphans = repository.packs & !universe & !parent.dropped & !open & !silent & !own;
 
         // Keep one location of every live chunk, a condemned one only where there is no other.
         let condemned_before = parent.condemned_set();

@@ -108,6 +108,7 @@ fn many_seeds() {
         sum.operations += done.operations;
         sum.refused += done.refused;
         sum.crashes += done.crashes;
+        sum.cancelled += done.cancelled;
         sum.commits += done.commits;
         sum.verified += done.verified;
         sum.reads += done.reads;
@@ -116,6 +117,9 @@ fn many_seeds() {
         sum.backups_removed += done.backups_removed;
         sum.repacked += done.repacked;
         sum.fenced += done.fenced;
+        sum.went_on += done.went_on;
+        sum.kept_bytes += done.kept_bytes;
+        sum.repairs += done.repairs;
     }
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     println!(

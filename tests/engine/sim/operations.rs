@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ark_engine::{
     BackupRow, BackupStatus, BeginBackup, Commit, Counts, Dataset, Error, FrameClass, OpenOptions,
-    PruneOptions, Reader, Repository, Root, SessionId, VerifyOptions, WriteSession,
-    verify::Unwatched,
+    Portion, PruneOptions, Reader, RepairContent, RepairOptions, RepairReport, Repository, Root,
+    SessionId, VerifyOptions, WriteSession, repair::Summary, verify::Unwatched,
 };
 use tokio::time::sleep;
 
@@ -17,6 +17,19 @@ use super::rng::Rng;
 use super::settings::Kind;
 use super::world::{Held, World};
 use crate::roundtrip::{Items, cluster, read_all, unlock};
+
+/// Repaired backups have no content of their own: there are none.
+struct Plain;
+
+impl RepairContent for Plain {
+    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
 
 /// A running process with what it works on.
 pub struct Worker<'a> {
@@ -99,6 +112,7 @@ impl Worker<'_> {
             Kind::Backup => self.back_up(&repository).await,
             Kind::Restore => self.restore(&repository).await,
             Kind::Verify => self.verify(&repository).await,
+            Kind::Repair => self.repair(&repository).await,
             Kind::Prune => self.prune(&repository).await,
             Kind::Plan => {
                 repository
@@ -122,6 +136,26 @@ impl Worker<'_> {
         }
     }
 
+    /// After an operation was cancelled: ends what it left open.
+    pub async fn clean_up(&mut self) -> Result<(), Error> {
+        self.process.awake().await;
+        let Some(repository) = self.repository.clone() else {
+            return Ok(());
+        };
+        let excuses = self.process.excuses();
+        repository.end_sessions().await;
+        let view = repository.view().await?;
+        for session in repository.open_sessions(&view).await? {
+            let pin = session.pin.as_ref();
+            let own = pin.is_some_and(|pin| pin.process == self.process.name);
+            if own && self.process.excuses() == excuses {
+                let text = format!("session {session} is open although it was ended");
+                self.world.violated(text);
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&mut self) -> Result<Repository, Error> {
         let store = self.process.store(self.world.settings.limits);
         let options = OpenOptions {
@@ -140,12 +174,21 @@ impl Worker<'_> {
         };
         let session = repository.begin_backup(begin).await?;
         let id = session.id();
-        self.world.model().began(id, &name, &content);
+        let mark = self.world.model().began(id, &name, &content);
         let pause = self
             .rng
             .chance(0.2)
             .then(|| self.rng.spread(10, 50 * 60_000));
+        let (sleeps, before) = (self.world.settings.sleeps, self.rng.chance(0.3));
+        let sleep = Duration::from_millis(self.rng.between(31 * 60_000, 5 * 3_600_000));
+        let sleeps = self.rng.chance(sleeps);
+        if sleeps && before {
+            self.process.sleep(sleep);
+        }
         let written = write(&session, &content, pause).await;
+        if sleeps && !before {
+            self.process.sleep(sleep);
+        }
         if self.rng.chance(0.05) {
             session.abort().await?;
             written?;
@@ -161,7 +204,7 @@ impl Worker<'_> {
             }
         };
         let items = content.values().map(|items| items.len() as u64).sum();
-        session
+        let committed = session
             .commit(Commit {
                 document: b"{}".to_vec(),
                 datasets,
@@ -171,11 +214,13 @@ impl Worker<'_> {
                     failed: 0,
                 },
                 status: BackupStatus::Completed,
-                expires: None,
+                expires: Some(mark),
                 log: b"done".to_vec(),
             })
             .await?;
-        self.world.model().committed(&id);
+        let mut model = self.world.model();
+        model.committed(mark, &committed.id);
+        model.done.went_on += u64::from(committed.id != id);
         Ok(())
     }
 
@@ -184,6 +229,7 @@ impl Worker<'_> {
         let held = self.world.model().held();
         let reader = repository.reader().await?;
         let rows = reader.backups();
+        self.world.recognize(&rows);
         self.check_rows(&held, &rows, corruptions);
         let there: Vec<&BackupRow> = rows.iter().filter(|row| !row.lost).collect();
         let mut result = Ok(());
@@ -229,10 +275,26 @@ impl Worker<'_> {
 
     async fn verify(&mut self, repository: &Repository) -> Result<(), Error> {
         let corruptions = self.process.corruptions();
-        let read_data = self.rng.chance(0.5);
-        let report = repository
-            .verify(VerifyOptions { read_data }, &Unwatched)
-            .await?;
+        let report = if self.rng.chance(0.4) {
+            let portion = match self.rng.below(4) {
+                0 => Portion::All,
+                1 => Portion::Percent(40.0),
+                2 => Portion::Bytes(self.rng.spread(1, 1 << 22)),
+                _ => Portion::Part {
+                    number: self.rng.between(1, 2) as u32,
+                    of: 2,
+                },
+            };
+            let hurry = self.rng.chance(0.3);
+            let longest = hurry.then(|| Duration::from_millis(self.rng.spread(1, 60_000)));
+            repository
+                .verify_portion(portion, longest, &Unwatched)
+                .await?
+        } else {
+            let read_data = self.rng.chance(0.5);
+            let options = VerifyOptions { read_data };
+            repository.verify(options, &Unwatched).await?
+        };
         if self.process.corruptions() == corruptions && !report.is_sound() {
             let text = format!("verify finds damage: {:?}", report.damage);
             self.world.violated(text);
@@ -244,13 +306,36 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Where nothing is damaged there is nothing to repair.
+    async fn repair(&mut self, repository: &Repository) -> Result<(), Error> {
+        let options = RepairOptions {
+            index_only: self.rng.chance(0.5),
+            read_data: self.rng.chance(0.5),
+            forget_originals: self.rng.chance(0.5),
+        };
+        let report = match self.rng.chance(0.2) {
+            true => RepairReport {
+                plan: repository.plan_repair(&options).await?,
+                ..RepairReport::default()
+            },
+            false => repository.repair(&options, &Plain, |_| {}).await?,
+        };
+        if report.plan.changes() || report.epochs > 0 {
+            let text = format!("a repair finds damage: {}", report.plan);
+            self.world.violated(text);
+        }
+        self.world.model().done.repairs += 1;
+        Ok(())
+    }
+
     async fn prune(&mut self, repository: &Repository) -> Result<(), Error> {
         let options = PruneOptions {
-            now: self.rng.chance(0.8),
+            now: self.rng.chance(self.world.settings.now),
             max_unused: *self.rng.pick(&[0.0, 0.05, 0.5]).unwrap_or(&0.0),
         };
         let report = repository.prune(&options, |_| {}).await?;
         let mut model = self.world.model();
+        model.done.kept_bytes += report.kept_bytes;
         model.done.epochs += u64::from(report.epochs);
         model.done.packs_deleted += report.packs_deleted;
         model.done.repacked += report.packs_repacked;

@@ -42,6 +42,7 @@ pub enum Moment {
 
 struct Condition {
     dead: bool,
+    skew_ms: i64,
     asleep_until: Instant,
     requests: u64,
     /// Faults that excuse an error of this process.
@@ -56,7 +57,8 @@ struct Condition {
 pub struct Process {
     pub name: String,
     host: usize,
-    skew_ms: i64,
+    /// How far its clock may jump while it stands still.
+    jump_ms: u64,
     network: Network,
     condition: Mutex<Condition>,
     died: Notify,
@@ -67,7 +69,7 @@ impl Process {
         network: Network,
         number: usize,
         host: usize,
-        skew_ms: i64,
+        (skew_ms, jump_ms): (i64, u64),
         rng: Rng,
     ) -> Arc<Process> {
         let name = format!("h{host}/p{number}");
@@ -75,10 +77,11 @@ impl Process {
         Arc::new(Process {
             name,
             host,
-            skew_ms,
+            jump_ms,
             network,
             condition: Mutex::new(Condition {
                 dead: false,
+                skew_ms,
                 asleep_until: Instant::now(),
                 requests: 0,
                 excuses: 0,
@@ -114,6 +117,13 @@ impl Process {
     pub fn end(&self) {
         self.condition().dead = true;
         self.network.state().running.remove(&self.name);
+    }
+
+    /// Lets it stand still from now on, as a machine that sleeps.
+    pub fn sleep(&self, duration: Duration) {
+        let mut condition = self.condition();
+        condition.asleep_until = Instant::now() + duration;
+        condition.excuses += 1;
     }
 
     /// Faults so far that excuse an error.
@@ -190,6 +200,8 @@ impl Process {
             if fate.fault == Some(Fault::Pause) {
                 let pause = Duration::from_millis(condition.rng.spread(1_000, 90 * 60_000));
                 condition.asleep_until = Instant::now() + pause;
+                let jump = condition.rng.between(0, 2 * self.jump_ms) as i64;
+                condition.skew_ms += jump - self.jump_ms as i64;
             }
             if matches!(fate.fault, Some(Fault::Torn | Fault::Flipped)) {
                 condition.corruptions += 1;
@@ -350,7 +362,7 @@ impl fmt::Display for Link {
 
 impl Clock for Link {
     fn now_ms(&self) -> i64 {
-        self.0.network.now_ms() + self.0.skew_ms
+        self.0.network.now_ms() + self.0.condition().skew_ms
     }
 }
 

@@ -75,7 +75,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 async fn simulate(settings: Settings, mut rng: Rng, folder: Option<PathBuf>, show: bool) -> Ended {
     let network = Network::new(rng.fork(), settings.weather.clone(), show);
     let world = Arc::new(World::new(settings, network.clone(), rng.fork()));
-    let founder = start(&world, 0, 0, rng.fork());
+    let founder = start(&world, 0, (0, 0), rng.fork());
     Repository::init(
         founder.store(false),
         founder.env(),
@@ -101,7 +101,7 @@ async fn simulate(settings: Settings, mut rng: Rng, folder: Option<PathBuf>, sho
     network.calm();
     if !world.is_violated() {
         sleep(QUIET).await;
-        let last = start(&world, 0, 0, rng.fork());
+        let last = start(&world, 0, (0, 0), rng.fork());
         let ending = AssertUnwindSafe(ending::check(&world, &last, rng.fork())).catch_unwind();
         match ending.await {
             Ok(Ok(())) => {}
@@ -119,13 +119,14 @@ async fn simulate(settings: Settings, mut rng: Rng, folder: Option<PathBuf>, sho
     }
 }
 
-fn start(world: &World, host: usize, skew_ms: i64, rng: Rng) -> Arc<Process> {
+/// A process whose clock is wrong by so many ms, and may jump by so many.
+fn start(world: &World, host: usize, clock: (i64, u64), rng: Rng) -> Arc<Process> {
     let number = {
         let mut model = world.model();
         model.processes += 1;
         model.processes
     };
-    Process::start(world.network.clone(), number, host, skew_ms, rng)
+    Process::start(world.network.clone(), number, host, clock, rng)
 }
 
 /// One place where processes run one after the other: each does some operations, and ends or dies.
@@ -137,7 +138,8 @@ async fn slot(world: Arc<World>, number: usize, mut rng: Rng, folder: Option<Pat
             0 => 0,
             most => rng.between(0, 2 * most) as i64 - most as i64,
         };
-        let process = start(&world, host, skew, rng.fork());
+        let clock = (skew, world.settings.skew_ms);
+        let process = start(&world, host, clock, rng.fork());
         let mut worker = Worker {
             world: &world,
             process: Arc::clone(&process),
@@ -166,10 +168,25 @@ async fn slot(world: Arc<World>, number: usize, mut rng: Rng, folder: Option<Pat
                 process.crash_at(rng.spread(1, 80), moment);
             }
             let before = process.requests();
+            let patience = match rng.chance(world.settings.cancels) {
+                true => Duration::from_millis(rng.spread(1, 30 * 60_000)),
+                false => LONGEST,
+            };
             let outcome = {
-                let operation = timeout(LONGEST, worker.perform(kind));
+                let operation = async {
+                    let ended = timeout(patience, worker.perform(kind)).await.is_ok();
+                    if !ended && patience < LONGEST {
+                        world
+                            .network
+                            .note(&process.name, format_args!("cancels {kind:?}"));
+                        world.model().done.cancelled += 1;
+                        // Whether it succeeds is up to the network.
+                        let _ = timeout(LONGEST, worker.clean_up()).await;
+                    }
+                    ended || patience < LONGEST
+                };
                 match select(Box::pin(operation), Box::pin(process.died())).await {
-                    Either::Left((ended, _)) => Some(ended.is_ok()),
+                    Either::Left((ended, _)) => Some(ended),
                     Either::Right(_) => None,
                 }
             };

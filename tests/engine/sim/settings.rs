@@ -16,7 +16,9 @@ pub struct Settings {
     pub limits: bool,
     /// Probability that a process dies during an operation.
     pub crashes: f64,
-    /// Largest difference of a process's clock from the bucket's, ms.
+    /// Probability that an operation is cancelled by its own process, which then ends its sessions and goes on.
+    pub cancels: f64,
+    /// Largest difference of a process's clock from the bucket's, ms; a clock jumps while its process stands still.
     pub skew_ms: u64,
     /// Pause between two operations of a slot, at most, ms.
     pub think_ms: u64,
@@ -24,6 +26,10 @@ pub struct Settings {
     pub big: bool,
     /// Processes remember the newest epoch that their host has seen.
     pub remembers: bool,
+    /// Probability that the machine of a backup sleeps for longer than a session lives without a sign.
+    pub sleeps: f64,
+    /// How often a prune is one with `--now`.
+    pub now: f64,
     /// How often each operation is chosen.
     pub weights: Vec<(Kind, u64)>,
     pub weather: Weather,
@@ -35,6 +41,7 @@ pub enum Kind {
     Backup,
     Restore,
     Verify,
+    Repair,
     Prune,
     Plan,
     Forget,
@@ -61,17 +68,26 @@ impl Settings {
                 }
             }
         }
+        // Who repairs believes what it reads twice, so it repairs where nothing is garbled on the way.
+        let garbles = |(fault, _): &(Fault, f64)| matches!(fault, Fault::Torn | Fault::Flipped);
+        let repairs = u64::from(!rates.iter().any(garbles));
         let weight = |rng: &mut Rng, most| rng.between(0, most);
         let weights = vec![
             (Kind::Backup, 6 + weight(rng, 8)),
             (Kind::Restore, 1 + weight(rng, 4)),
             (Kind::Verify, weight(rng, 2)),
+            (Kind::Repair, weight(rng, repairs)),
             (Kind::Prune, 2 + weight(rng, 6)),
             (Kind::Plan, weight(rng, 1)),
             (Kind::Forget, 1 + weight(rng, 5)),
             (Kind::Undelete, weight(rng, 3)),
             (Kind::List, weight(rng, 1)),
         ];
+        // Others must be at work meanwhile, for hours, and leave what it wrote.
+        let sleeps = match calm {
+            true => 0.0,
+            false => *rng.pick(&[0.0, 0.0, 0.3]).unwrap_or(&0.0),
+        };
         let high = *rng.pick(&[5, 50, 500, 4_000]).unwrap_or(&50);
         Settings {
             slots: rng.between(2, 6) as usize,
@@ -82,11 +98,20 @@ impl Settings {
                 true => 0.0,
                 false => *rng.pick(&[0.0, 0.05, 0.2, 0.4]).unwrap_or(&0.0),
             },
+            cancels: *rng.pick(&[0.0, 0.0, 0.05, 0.2]).unwrap_or(&0.0),
+            sleeps,
+            now: match sleeps > 0.0 {
+                true => 0.2,
+                false => 0.8,
+            },
             skew_ms: match calm {
                 true => 0,
                 false => *rng.pick(&[0, 0, 60_000, 3 * 3_600_000]).unwrap_or(&0),
             },
-            think_ms: *rng.pick(&[10, 1_000, 60_000, 3_600_000]).unwrap_or(&0),
+            think_ms: match sleeps > 0.0 {
+                true => 3_600_000,
+                false => *rng.pick(&[10, 1_000, 60_000, 3_600_000]).unwrap_or(&0),
+            },
             big: rng.chance(0.05),
             remembers: rng.chance(0.3),
             weights,

@@ -24,7 +24,10 @@ pub enum Outcome {
 }
 
 /// A backup that was begun.
+#[derive(Clone)]
 pub struct Attempt {
+    /// Tells the backup from others, whatever session commits it: it stands in the manifest as the time of its expiry.
+    pub mark: i64,
     pub name: String,
     pub content: Arc<Content>,
     pub outcome: Outcome,
@@ -40,6 +43,7 @@ pub struct Done {
     pub operations: u64,
     pub refused: u64,
     pub crashes: u64,
+    pub cancelled: u64,
     pub commits: u64,
     pub verified: u64,
     pub reads: u64,
@@ -48,6 +52,11 @@ pub struct Done {
     pub backups_removed: u64,
     pub repacked: u64,
     pub fenced: u64,
+    /// Commits of backups that had been taken for dead.
+    pub went_on: u64,
+    /// Bytes of packs that prunes kept for such backups.
+    pub kept_bytes: u64,
+    pub repairs: u64,
 }
 
 pub struct Model {
@@ -56,6 +65,7 @@ pub struct Model {
     /// Contents of earlier backups, committed or not.
     contents: Vec<Arc<Content>>,
     named: u32,
+    marks: i64,
     pub operations_left: u64,
     pub processes: usize,
     pub done: Done,
@@ -79,6 +89,7 @@ impl World {
                 attempts: BTreeMap::new(),
                 contents: Vec::new(),
                 named: 0,
+                marks: 0,
                 operations_left: settings.operations,
                 processes: 0,
                 done: Done::default(),
@@ -107,8 +118,19 @@ impl World {
         self.model().violation.is_some()
     }
 
+    /// Backups that were committed by another session than they were begun with.
+    pub fn recognize(&self, rows: &[BackupRow]) {
+        let mut model = self.model();
+        for row in rows {
+            if let Some(mark) = row.row.expires {
+                model.recognize(row.row.id, mark);
+            }
+        }
+    }
+
     /// A listing must have each backup that was held before and still is, and nothing that nobody wrote.
     pub fn check_rows(&self, before: &Held, rows: &[BackupRow]) {
+        self.recognize(rows);
         let now = self.model().held();
         for (id, forgets) in before {
             if now.get(id) != Some(forgets) {
@@ -163,8 +185,11 @@ impl Model {
         (format!("backup-{name}"), content)
     }
 
-    pub fn began(&mut self, id: SessionId, name: &str, content: &Arc<Content>) {
+    /// A backup is begun; what tells it from others.
+    pub fn began(&mut self, id: SessionId, name: &str, content: &Arc<Content>) -> i64 {
+        self.marks += 1;
         let attempt = Attempt {
+            mark: self.marks,
             name: name.to_owned(),
             content: Arc::clone(content),
             outcome: Outcome::Unknown,
@@ -172,9 +197,28 @@ impl Model {
             held: false,
         };
         self.attempts.insert(id, attempt);
+        self.marks
     }
 
-    pub fn committed(&mut self, id: &SessionId) {
+    /// The backup with this mark may have been committed by this session.
+    fn recognize(&mut self, id: SessionId, mark: i64) {
+        let begun = self.attempts.values().find(|attempt| attempt.mark == mark);
+        if !self.attempts.contains_key(&id)
+            && let Some(begun) = begun
+        {
+            let again = Attempt {
+                outcome: Outcome::Unknown,
+                forgets: (0, 0),
+                held: false,
+                ..begun.clone()
+            };
+            self.attempts.insert(id, again);
+        }
+    }
+
+    /// The backup with this mark was committed.
+    pub fn committed(&mut self, mark: i64, id: &SessionId) {
+        self.recognize(*id, mark);
         self.done.commits += 1;
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.outcome = Outcome::Committed;

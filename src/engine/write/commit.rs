@@ -1,0 +1,225 @@
+//! Ending a backup: everything to the store, then the manifest, which is the commit.
+//!
+//! The commit of a session and the fence that declares it dead have one key, so exactly one of them is there. Whoever finds
+//! a fence goes on with another session ([`super::adoption`]), which relies on nothing that it has not looked at itself.
+
+use std::sync::atomic::Ordering;
+
+use ark_format::SessionId;
+use ark_format::documents::{BackupRow, BackupStatus, Counts, Manifest, WriteStats};
+use ark_format::envelope::Kind;
+use ark_format::id::PackClass;
+use ark_format::tree::Root;
+
+use super::adoption::Adopted;
+use super::{Footing, PoisonGuard, WriteSession};
+use crate::repository::Made;
+use crate::view::Ending;
+use crate::{Error, Result};
+
+/// A backup is taken for dead so often before it gives up.
+const RETRIES: u32 = 3;
+
+/// How a backup ends.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The Backup as JSON.
+    pub document: Vec<u8>,
+    /// Name and root of each dataset.
+    pub datasets: Vec<(String, Root)>,
+    /// What is in it.
+    pub counts: Counts,
+    /// How it went.
+    pub status: BackupStatus,
+    /// When it may go, Unix seconds.
+    pub expires: Option<i64>,
+    /// The log, UTF-8 lines.
+    pub log: Vec<u8>,
+}
+
+/// A committed backup.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its id.
+    pub id: SessionId,
+    /// What was stored.
+    pub stats: WriteStats,
+    /// Bytes of the manifest object.
+    pub manifest_bytes: u64,
+}
+
+/// What came of an attempt to commit.
+enum Attempt {
+    /// The manifest is there and counts.
+    Committed {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// Another process has declared the session dead.
+    TakenForDead,
+    /// This process has ended the session itself.
+    Ended,
+}
+
+impl WriteSession {
+    /// Ends the backup: waits for all uploads, writes the index segment and then the manifest. If the session was taken
+    /// for dead meanwhile, the backup goes on with another one; [`Committed::id`] is its.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if the session was declared dead, or ended, and what it wrote is gone; [`Error::Poisoned`] if a writer
+    /// failed or was dropped unfinished; or the store's. Nothing is committed then, and it cannot be tried again.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed> {
+        self.commit_repairing(commit, None).await
+    }
+
+    /// As [`WriteSession::commit`], for a backup that has what could be saved of a damaged one.
+    pub(crate) async fn commit_repairing(
+        &self,
+        commit: Commit,
+        repairs: Option<SessionId>,
+    ) -> Result<Committed> {
+        let inner = &self.inner;
+        // Packs that an attempt could not upload are gone with it: another one would refer to them.
+        let mut guard = PoisonGuard {
+            session: self,
+            why: "an earlier attempt did not end",
+            armed: true,
+        };
+        self.store_all().await?;
+        let mut stats = inner.packer.stats().await;
+        let progress = self.progress();
+        stats.new_chunks = progress.new_chunks;
+        stats.reused_chunks = progress.reused_chunks;
+        stats.control_bytes = inner.footing.session.pin_bytes + inner.footing.claim_bytes;
+
+        let mut log = commit.log.clone();
+        let mut adopted: Option<Adopted> = None;
+        for retries in 0.. {
+            let (footing, added) = match &adopted {
+                Some(adopted) => (&adopted.footing, &adopted.added),
+                None => (&inner.footing, &inner.added),
+            };
+            let segments = added.references();
+            stats.index_bytes = segments.iter().map(|segment| segment.size).sum();
+            let manifest = Manifest {
+                row: BackupRow {
+                    id: footing.session.id,
+                    epoch: footing.session.epoch,
+                    name: inner.begin.name.clone(),
+                    cluster: inner.begin.cluster.clone(),
+                    created: self.inner.footing.session.id.unix_ms() as i64,
+                    status: commit.status,
+                    counts: commit.counts,
+                    stats,
+                    expires: commit.expires,
+                    datasets: commit.datasets.clone(),
+                    segments,
+                    previous: footing.previous,
+                    manifest_size: 0,
+                },
+                finished: inner.repository.env().clock.now_ms(),
+                view: footing.view,
+                view_hash: footing.view_hash,
+                tool: concat!("ark ", env!("CARGO_PKG_VERSION")).to_owned(),
+                document: commit.document.clone(),
+                log: log.clone(),
+                repairs,
+            };
+            let attempt = match self.attempt(footing, &manifest).await {
+                Ok(attempt) => attempt,
+                Err(error) => {
+                    if let Some(adopted) = adopted {
+                        adopted.give_up().await;
+                    }
+                    return Err(error);
+                }
+            };
+            let again = match attempt {
+                Attempt::Committed { bytes } => {
+                    guard.armed = false;
+                    return Ok(Committed {
+                        id: footing.session.id,
+                        stats,
+                        manifest_bytes: bytes,
+                    });
+                }
+                Attempt::TakenForDead => retries < RETRIES,
+                Attempt::Ended => false,
+            };
+            if !again {
+                return Err(self.fenced());
+            }
+            let roots: Vec<Root> = commit.datasets.iter().map(|(_, root)| *root).collect();
+            let next = self.adopt(&roots, added).await?;
+            tracing::warn!("{}", next.account);
+            log.extend_from_slice(format!("{}\n", next.account).as_bytes());
+            stats.data_bytes += next.stats.data_bytes;
+            stats.tree_bytes += next.stats.tree_bytes;
+            stats.trailer_bytes += next.stats.trailer_bytes;
+            stats.padding_bytes += next.stats.padding_bytes;
+            stats.control_bytes += next.stats.control_bytes;
+            stats.packs += next.stats.packs;
+            adopted = Some(next);
+        }
+        Err(self.fenced())
+    }
+
+    pub(super) fn fenced(&self) -> Error {
+        Error::Fenced {
+            session: self.inner.footing.session.id.to_string(),
+        }
+    }
+
+    /// Waits until everything that was put is in the store and in a segment.
+    async fn store_all(&self) -> Result<()> {
+        let inner = &self.inner;
+        let leftovers = std::mem::take(&mut *inner.leftovers.lock().await);
+        self.submit(PackClass::Data, leftovers).await?;
+        let mut tasks = inner.tasks.lock().await;
+        while let Some(result) = tasks.join_next().await {
+            result??;
+        }
+        drop(tasks);
+        self.check()?;
+        if inner.unsent.load(Ordering::SeqCst) > 0 {
+            self.poison("a writer has not ended");
+            self.check()?;
+        }
+        inner.packer.finish().await?;
+        self.write_index(0).await?;
+        let session = inner.footing.session.id;
+        let adopted = inner.legacy.adopt(&inner.repository, session, &inner.added);
+        adopted.await
+    }
+
+    async fn attempt(&self, footing: &Footing, manifest: &Manifest) -> Result<Attempt> {
+        let repository = &self.inner.repository;
+        let session = &footing.session;
+        let key = session.commit_key();
+        let made = repository.create_document(Kind::Manifest, &key, manifest);
+        let bytes = match made.await? {
+            Made::New { size } => size,
+            Made::Exists(bytes) => {
+                // Unless it was garbled on the way: then nobody knows.
+                let ending = repository.decode_ending(&key, session.id, &bytes)?;
+                session.ended();
+                return Ok(match ending {
+                    Ending::Fence(fence) if fence.by != session.id => Attempt::TakenForDead,
+                    _ => Attempt::Ended,
+                });
+            }
+        };
+        session.ended();
+        // The fence may have been cleaned away before the commit was created: then the watermark has passed us.
+        let (stub, _) = repository.head_stub().await?;
+        if stub.number != footing.view {
+            let head = repository.head().await?;
+            let listed = head.body.manifests.iter().any(|row| row.id == session.id);
+            if head.body.watermark > session.epoch && !listed {
+                return Ok(Attempt::TakenForDead);
+            }
+        }
+        repository.remember_commit((session.epoch, session.id));
+        Ok(Attempt::Committed { bytes })
+    }
+}

@@ -1,0 +1,123 @@
+//! What backups that died have left: packs that no segment lists.
+//!
+//! Until a prune collects them, another backup of much the same content *adopts* those that it has use for, by listing them in
+//! a segment of its own, instead of uploading the same again. It may do so with packs of sessions that were declared dead, under
+//! the rules of the format (`View::may_adopt`); what is in them is told by their authenticated trailers. Where no session
+//! was declared dead, which is nearly always, this costs no request.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use ark_format::layout::{self, Object};
+use ark_format::pack::FrameEntry;
+use ark_format::segment::PackRow;
+use ark_format::{ChunkId, PackName, SessionId};
+use futures::stream::{self, StreamExt};
+
+use crate::added::{Added, SEGMENT_CHUNKS};
+use crate::index::{IndexSegment, merge};
+use crate::packer::build_segment;
+use crate::repository::Repository;
+use crate::store::StoreError;
+use crate::view::View;
+use crate::{Error, Result};
+
+/// Trailers are read so many at once.
+const FETCHES: usize = 8;
+
+/// Packs that may be adopted.
+#[derive(Default)]
+pub(super) struct Legacy {
+    segments: Vec<IndexSegment>,
+    /// Those that the backup refers to.
+    used: Mutex<BTreeSet<PackName>>,
+}
+
+impl Legacy {
+    /// Whether one of the packs has the chunk. It will be adopted then.
+    pub(super) fn take(&self, id: &ChunkId) -> Result<bool> {
+        for segment in &self.segments {
+            if let Some((_, place)) = segment.places(id)?.first() {
+                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                used.insert(place.pack);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lists the packs that are used in segments of `session`.
+    pub(super) async fn adopt(
+        &self,
+        repository: &Repository,
+        session: SessionId,
+        added: &Added,
+    ) -> Result<()> {
+        let used = self
+            .used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for segment in &self.segments {
+            let packs = segment.tables.packs.iter().map(|row| row.name);
+            let unused = packs.filter(|name| !used.contains(name)).collect();
+            let kept = merge(&[segment], &unused)?;
+            if !kept.packs.is_empty() {
+                added.write(repository, session, &kept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, repository: &Repository, batch: &[(PackRow, Vec<FrameEntry>)]) -> Result<()> {
+        let packs = batch.iter().map(|(row, frames)| (*row, frames.as_slice()));
+        if let Some(segment) = build_segment(packs) {
+            let folder = repository.inner.cache.folder();
+            self.segments.push(IndexSegment::of(&segment, folder)?);
+        }
+        Ok(())
+    }
+}
+
+impl Repository {
+    /// What may be adopted under this view.
+    pub(super) async fn legacy(&self, view: &View) -> Result<Legacy> {
+        let mut legacy = Legacy::default();
+        if view.declared_dead.is_empty() {
+            return Ok(legacy);
+        }
+        let listed = self.store().list(layout::PACKS).await?;
+        let packs = listed
+            .into_iter()
+            .filter_map(|object| match layout::parse(&object.key) {
+                Some(Object::Pack(name)) if view.may_adopt(&name) => Some((name, object.size)),
+                _ => None,
+            });
+        let trailers =
+            packs.map(|(name, size)| async move { self.read_trailer(&name, size).await });
+        // Boxed: the compiler cannot see through it that the futures above are Send.
+        let mut trailers = stream::iter(trailers).buffered(FETCHES).boxed();
+        let mut batch: Vec<(PackRow, Vec<FrameEntry>)> = Vec::new();
+        let mut chunks = 0;
+        while let Some(trailer) = trailers.next().await {
+            match trailer {
+                Ok((row, frames)) => {
+                    chunks += frames.iter().map(|frame| frame.ids.len()).sum::<usize>();
+                    batch.push((row, frames));
+                }
+                // What it holds is written again.
+                Err(Error::Damaged { object, source }) => {
+                    tracing::warn!(%object, %source, "a dead backup's pack cannot be adopted");
+                }
+                Err(Error::Store(StoreError::NotFound { .. } | StoreError::Truncated { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            if chunks >= SEGMENT_CHUNKS {
+                legacy.add(self, &std::mem::take(&mut batch))?;
+                chunks = 0;
+            }
+        }
+        legacy.add(self, &batch)?;
+        Ok(legacy)
+    }
+}
