@@ -6,6 +6,7 @@ mod damage;
 mod forgery;
 mod gate;
 mod locks;
+mod matrix;
 mod model;
 mod privilege;
 mod races;

@@ -9,7 +9,7 @@ mod ending;
 mod network;
 mod operations;
 mod process;
-mod rng;
+pub mod rng;
 mod run;
 mod settings;
 mod world;

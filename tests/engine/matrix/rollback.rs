@@ -1,0 +1,197 @@
+//! A bucket that is put back to an older state, and newest manifests that were removed: a client that has seen more
+//! notices, and a prune of its deletes nothing.
+
+use ark_engine::repair::Summary;
+use ark_engine::verify::Unwatched;
+use ark_engine::{
+    Error, OpenOptions, RepairContent, RepairOptions, Repository, SessionId, VerifyOptions,
+};
+
+use super::base::{NOW, bucket, objects_of};
+use crate::gate::Gate;
+use crate::roundtrip::{assert_sound, backup, contents, env, items, new_repository, unlock};
+
+async fn client(store: ark_engine::store::Store, state: &std::path::Path) -> Repository {
+    let options = OpenOptions {
+        state_dir: Some(state.to_owned()),
+        ..OpenOptions::default()
+    };
+    Repository::open(store, env(), &unlock(), options)
+        .await
+        .unwrap()
+}
+
+fn manifest_of(keys: impl Iterator<Item = String>, id: SessionId) -> String {
+    let mut of = keys.filter(|key| key.starts_with("manifests/") && key.ends_with(&id.to_string()));
+    of.next().unwrap()
+}
+
+#[tokio::test]
+async fn an_older_state_of_the_bucket_is_refused_by_who_has_seen_a_newer_one() {
+    let gate = Gate::new();
+    new_repository(gate.store()).await;
+    let state = tempfile::tempdir().unwrap();
+    let repository = client(gate.store(), state.path()).await;
+    backup(&repository, "one", &items(50, |_| 1)).await.unwrap();
+    let older = objects_of(&gate.store()).await;
+    backup(&repository, "two", &items(50, |_| 2)).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+
+    let rolled = client(bucket(&older).await, state.path()).await;
+    let verify = rolled.verify(VerifyOptions::default(), &Unwatched).await;
+    let prune = rolled.prune(&NOW, |_| {}).await;
+    let list = rolled.backups().await;
+    let write = backup(&rolled, "three", &items(5, |_| 3)).await;
+    for error in [
+        verify.map(drop).unwrap_err(),
+        prune.map(drop).unwrap_err(),
+        list.map(drop).unwrap_err(),
+        write.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::RolledBack { .. }), "{error:?}");
+    }
+    // Who has not seen more cannot know.
+    let other = tempfile::tempdir().unwrap();
+    let stranger = client(bucket(&older).await, other.path()).await;
+    assert_eq!(stranger.backups().await.unwrap().len(), 1);
+}
+
+/// No epoch was published between the two states: only the commits tell.
+#[tokio::test]
+async fn removed_manifests_are_missed_by_who_has_seen_them() {
+    for absorbed in [false, true] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        let state = tempfile::tempdir().unwrap();
+        let content = items(50, |_| 1);
+        backup(&repository, "one", &content).await.unwrap();
+        if absorbed {
+            repository.prune(&NOW, |_| {}).await.unwrap();
+        }
+        // This client writes one itself and sees another's.
+        let seeing = client(gate.store(), state.path()).await;
+        let own = items(60, |_| 2);
+        let own_id = backup(&seeing, "own", &own).await.unwrap().id;
+        let others = items(70, |_| 3);
+        let others_id = backup(&repository, "others", &others).await.unwrap().id;
+        if !absorbed {
+            seeing.backups().await.unwrap();
+        }
+        let objects = objects_of(&gate.store()).await;
+        let keys = || objects.keys().cloned();
+        let mut removed = vec![manifest_of(keys(), own_id)];
+        if !absorbed {
+            removed.push(manifest_of(keys(), others_id));
+        }
+        for key in &removed {
+            gate.store().delete(key).await.unwrap();
+        }
+
+        let seeing = client(gate.store(), state.path()).await;
+        let report = seeing
+            .verify(VerifyOptions::default(), &Unwatched)
+            .await
+            .unwrap();
+        for key in &removed {
+            assert!(report.damage.iter().any(|d| d.object == *key), "{report:?}");
+        }
+        let before = objects_of(&gate.store()).await;
+        let packs = |objects: &super::base::Objects| {
+            objects
+                .keys()
+                .filter(|key| key.starts_with("packs/"))
+                .count()
+        };
+        for _ in 0..2 {
+            let pruned = seeing.prune(&NOW, |_| {}).await;
+            assert!(
+                matches!(&pruned, Err(Error::PruneBlocked { object, .. }) if removed.contains(object)),
+                "{pruned:?}"
+            );
+        }
+        // The name stays taken, and nobody fences the session whose commit it was.
+        let again = backup(&seeing, "own", &own).await;
+        assert!(matches!(again, Err(Error::NameTaken { .. })), "{again:?}");
+        assert_eq!(packs(&before), packs(&objects_of(&gate.store()).await));
+        for key in &removed {
+            let put_back = gate
+                .store()
+                .create(key, objects[key].clone())
+                .await
+                .unwrap();
+            assert!(matches!(put_back, ark_engine::store::Created::New));
+        }
+        seeing.prune(&NOW, |_| {}).await.unwrap();
+        assert_sound(&seeing).await;
+        assert_eq!(contents(&seeing, &own_id).await.unwrap(), own);
+        assert_eq!(contents(&seeing, &others_id).await.unwrap(), others);
+    }
+}
+
+struct Plain;
+
+impl RepairContent for Plain {
+    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Without a copy of the manifest a repair gives the backup up by its name, and all goes on.
+#[tokio::test]
+async fn a_removed_manifest_is_given_up_by_a_repair() {
+    let gate = Gate::new();
+    new_repository(gate.store()).await;
+    let state = tempfile::tempdir().unwrap();
+    let repository = client(gate.store(), state.path()).await;
+    let content = items(50, |_| 1);
+    let one = backup(&repository, "one", &content).await.unwrap().id;
+    let two = backup(&repository, "two", &items(60, |_| 2))
+        .await
+        .unwrap()
+        .id;
+    let keys = objects_of(&gate.store()).await;
+    let key = manifest_of(keys.into_keys(), two);
+    gate.store().delete(&key).await.unwrap();
+    let options = RepairOptions {
+        read_data: true,
+        ..RepairOptions::default()
+    };
+    let report = repository.repair(&options, &Plain, |_| {}).await.unwrap();
+    assert_eq!(report.plan.commits.len(), 1, "{}", report.plan);
+    assert_eq!(report.plan.commits[0].name.as_deref(), Some("two"));
+    for _ in 0..2 {
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        assert_sound(&repository).await;
+    }
+    backup(&repository, "two", &items(5, |_| 4)).await.unwrap();
+    assert_eq!(contents(&repository, &one).await.unwrap(), content);
+}
+
+/// The loss of an undo does not make its backup forgotten again.
+#[tokio::test]
+async fn a_lost_undo_forgets_nothing() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let content = items(50, |_| 1);
+    let one = backup(&repository, "one", &content).await.unwrap().id;
+    for round in 0..3 {
+        repository.forget(&[one]).await.unwrap();
+        repository.undelete(&one).await.unwrap();
+        let left = repository.store().list("forgotten").await.unwrap();
+        assert!(left.iter().all(|o| o.key.ends_with(".undo")), "{left:?}");
+        if round == 1 {
+            for undo in left {
+                repository.store().delete(&undo.key).await.unwrap();
+            }
+        }
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        assert_eq!(contents(&repository, &one).await.unwrap(), content);
+    }
+    repository.forget(&[one]).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    assert!(repository.backups().await.unwrap().is_empty());
+    assert_eq!(repository.store().list("forgotten").await.unwrap(), []);
+}
