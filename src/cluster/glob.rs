@@ -63,6 +63,12 @@ impl Glob {
         if text.is_empty() {
             return Err(GlobError::Empty);
         }
+        // Each brace is a level of recursion, whether it adds an alternative or not.
+        if text.matches('{').count() > MAX_ALTERNATIVES {
+            return Err(GlobError::TooMany {
+                text: text.to_owned(),
+            });
+        }
         let alternatives = expand(text, text)?
             .iter()
             .map(|one| tokens(one, text))
@@ -288,6 +294,14 @@ mod tests {
             Glob::parse(&"{a,b}".repeat(20)),
             Err(GlobError::TooMany { .. })
         ));
+        // Without a limit each of these ends the process: the stack is not endless.
+        for deep in [
+            "{a}".repeat(100_000),
+            "{".repeat(100_000) + &"}".repeat(100_000),
+        ] {
+            let error = Glob::parse(&deep);
+            assert!(matches!(error, Err(GlobError::TooMany { .. })));
+        }
     }
 
     #[test]

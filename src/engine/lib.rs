@@ -26,6 +26,7 @@ pub mod error;
 pub mod forget;
 pub mod graves;
 pub mod index;
+mod key_file;
 pub mod map_read;
 pub mod map_write;
 pub mod packer;

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::Serialize;
 
 use crate::error::DamagedAt;
+use crate::key_file;
 use crate::repository::Repository;
 use crate::store::{Created, Store};
 use crate::{Env, Error, Result};
@@ -37,20 +38,7 @@ impl Unlock {
     /// # Errors
     /// [`Error::NotAKey`].
     pub fn from_key_file(bytes: &[u8]) -> Result<Unlock> {
-        if let Ok(raw) = <&Key>::try_from(bytes) {
-            return Ok(Unlock::Key(SecretBox::new(Box::new(*raw))));
-        }
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| Error::NotAKey(format!("it is {} bytes of binary data", bytes.len())))?
-            .trim();
-        if text.starts_with(recovery::PREFIX) {
-            let key = recovery::decode(text).map_err(|e| Error::NotAKey(e.to_string()))?;
-            return Ok(Unlock::Key(SecretBox::new(Box::new(key))));
-        }
-        let mut key = [0; 32];
-        hex::decode_to_slice(text, &mut key).map_err(|_| {
-            Error::NotAKey(format!("it is {} characters of other text", text.len()))
-        })?;
+        let key = key_file::parse(bytes).map_err(Error::NotAKey)?;
         Ok(Unlock::Key(SecretBox::new(Box::new(key))))
     }
 

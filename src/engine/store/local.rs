@@ -47,7 +47,7 @@ impl LocalRoot {
         let path = fs::canonicalize(path).map_err(|e| disk(url, "", &e))?;
         let metadata = fs::metadata(&path).map_err(|e| disk(url, "", &e))?;
         if !metadata.is_dir() {
-            return Err(super::url::bad_url(url, "this is a file, not a folder"));
+            return Err(super::address::bad_url(url, "this is a file, not a folder"));
         }
         Ok(LocalRoot {
             path,

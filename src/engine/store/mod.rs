@@ -12,6 +12,7 @@
 //!
 //! Keys are relative to the address's prefix, `/`-separated; prefixes are whole folders.
 
+mod address;
 mod counters;
 mod creation;
 mod error;
@@ -44,12 +45,13 @@ use self::error::Place;
 use self::limit::Limit;
 use self::local::{LocalRoot, Walk};
 
+pub use self::address::StoreUrl;
 pub use self::counters::RequestCounts;
 pub use self::creation::Created;
 pub use self::error::{Cause, StoreError};
 pub use self::local::Leftover;
 pub use self::protection::Protection;
-pub use self::url::{StoreOptions, StoreUrl};
+pub use self::url::StoreOptions;
 
 /// Seconds that a request without a body may take, its repetitions included. A write that gets no
 /// answer is followed by a short question, so this stays below the 30 s that a dead store may take.
@@ -108,7 +110,7 @@ impl Store {
                 url::not_here(&parsed, "storage classes", options.storage_class.is_some())?;
                 let root = LocalRoot::open(path, &shown)?;
                 let objects = LocalFileSystem::new_with_prefix(root.path())
-                    .map_err(|e| url::bad_url(&shown, &e.to_string()))?
+                    .map_err(|e| address::bad_url(&shown, &e.to_string()))?
                     .with_fsync(true)
                     .with_automatic_cleanup(true);
                 let mut inner = Inner::new(Arc::new(objects), shown.clone(), shown);
