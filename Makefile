@@ -29,7 +29,7 @@ chaos: cluster-tools ## Kill and disturb ark at random for CHAOS_MINUTES; CHAOS_
 	$(CARGO_TARGET_DIR)/debug/ark-testkit chaos --ark $(CARGO_TARGET_DIR)/debug/ark --minutes $(CHAOS_MINUTES) $(CHAOS_ARGS)
 
 .PHONY: cluster-tools
-cluster-tools: ## Build etcd, Kubernetes and MinIO from their Go modules, once
+cluster-tools: ## Build the servers that the tests run against, once
 	tests/cluster/build.sh
 
 .PHONY: lint

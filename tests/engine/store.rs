@@ -1,7 +1,8 @@
-//! Stores: one conformance suite for a folder, memory and a real MinIO, and the faults that a real
+//! Stores: one conformance suite for a folder, memory, a real MinIO, fake-gcs-server and Azurite, and the faults that a real
 //! store does not produce on demand.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clouds;
 mod conformance;
 mod faults;
 mod local;

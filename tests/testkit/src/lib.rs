@@ -18,11 +18,13 @@
 
 mod api;
 mod ark;
+mod azurite;
 mod binaries;
 mod chaos;
 mod churn;
 mod control_plane;
 pub mod dataset;
+mod fake_gcs;
 mod floor;
 mod load;
 mod minio;
@@ -32,11 +34,13 @@ mod s3;
 
 pub use api::{Api, ApiError, Listed, Resource};
 pub use ark::{Ark, Ran, Running};
+pub use azurite::Azurite;
 pub use binaries::folder as binaries_folder;
 pub use chaos::{ChaosOptions, Summary as ChaosSummary, chaos};
 pub use churn::{Churn, ChurnReport, churn};
 pub use control_plane::{ControlPlane, Options};
 pub use dataset::{Dataset, DatasetSpec};
+pub use fake_gcs::FakeGcs;
 pub use floor::{FloorReport, PostReport, dump, floor, post_floor};
 pub use load::{LoadReport, load, unload};
 pub use minio::{Minio, MinioOptions};
