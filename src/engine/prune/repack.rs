@@ -52,12 +52,18 @@ impl Repository {
                 object: key.clone(),
             })?;
         let class = name.class;
-        let frame_at = |number: u16| -> FrameRow {
-            segment.tables.frames[row.first_frame as usize + usize::from(number)]
+        // Another segment may list the pack, and lie about it.
+        let frame_at = |number: u16| -> Result<FrameRow> {
+            let place = row.first_frame as usize + usize::from(number);
+            let frame = segment.tables.frames.get(place).copied();
+            frame
+                .filter(|_| u32::from(number) < row.frames)
+                .ok_or(ark_format::DecodeError::Truncated("a frame"))
+                .at(&key)
         };
         // Read before anything is copied: prune must not multiply damage, and a damaged pack is left as it is.
         for (number, ids) in &needed {
-            let (_, decoded) = self.open_frame(class, &key, &bytes, &frame_at(*number))?;
+            let (_, decoded) = self.open_frame(class, &key, &bytes, &frame_at(*number)?)?;
             let kind = match class {
                 PackClass::Data => ChunkKind::Data,
                 PackClass::Meta => ChunkKind::Tree,
@@ -73,7 +79,7 @@ impl Repository {
             }
         }
         for (number, ids) in needed {
-            let frame = frame_at(number);
+            let frame = frame_at(number)?;
             let (sealed, decoded) = self.open_frame(class, &key, &bytes, &frame)?;
             let sealed = if ids.len() == decoded.len() {
                 SealedFrame {
