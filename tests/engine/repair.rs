@@ -282,6 +282,31 @@ async fn a_lost_head_closes_older_sessions_and_waits_for_prunes() {
     assert_sound(&repository).await;
 }
 
+/// What a prune takes away while a repair looks is no damage.
+#[tokio::test]
+async fn a_prune_beside_a_repair_is_no_damage() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    for name in ["kept", "gone"] {
+        backup(&repository, name, &items(100, |_| 1)).await.unwrap();
+    }
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let backups = repository.backups().await.unwrap();
+    let gone = backups.iter().find(|b| b.row.name == "gone").unwrap();
+    repository.forget(&[gone.row.id]).await.unwrap();
+    let look = gate.hold(Op::List, "sessions", 1);
+    let repair = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.plan_repair(&ALL).await }
+    });
+    look.reached().await;
+    let pruned = repository.prune(&NOW, |_| {}).await.unwrap();
+    assert_eq!(pruned.backups_removed, ["gone"]);
+    look.release();
+    let plan = repair.await.unwrap().unwrap();
+    assert!(!plan.changes() && !plan.loses(), "{plan}");
+}
+
 /// The session with the lowest epoch that has not ended.
 async fn older_session(repository: &Repository) -> String {
     let ended = keys(repository, "manifests").await;

@@ -216,6 +216,10 @@ impl Repository {
             if !plan.changes() {
                 break;
             }
+            if !plan.reinstate.is_empty() {
+                // What lies elsewhere may have its own place there from now on.
+                marked = None;
+            }
             if let Some(done) = self.transition(&facts, &plan, session, round).await? {
                 report.epochs += 1;
                 report.packs_repacked += (plan.repack.len() - done.damaged.len()) as u64;

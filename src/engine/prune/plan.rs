@@ -251,6 +251,12 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         .map(|b| (b.row.id, b.row.name.clone()))
         .collect();
 
+    // A forgotten backup that cannot be taken off the list yet can be undeleted: what only it needs stays.
+    let listed_on = facts.due.len() > plan.remove.len();
+    let quiet_since = match listed_on {
+        true => plan.watermark,
+        false => quiet_since,
+    };
     let usage = usage(facts)?;
     let rows = index.packs();
     let next = view.number + 1;

@@ -72,7 +72,7 @@ impl Repository {
     }
 
     /// The number of the newest epoch by its key, and the hash of its stub, readable or not.
-    async fn newest_number(&self) -> Result<(u64, [u8; 32])> {
+    pub(super) async fn newest_number(&self) -> Result<(u64, [u8; 32])> {
         for object in self.store().list(layout::EPOCHS).await? {
             let key = &object.key;
             let Some(Object::EpochStub(number)) = layout::parse(key) else {

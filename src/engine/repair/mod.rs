@@ -53,7 +53,9 @@ use serde::Serialize;
 
 pub use plan::{BadPack, DamagedBackup, FoundPack, LostItems, RepairPlan, UnreadableCommit};
 
+use self::assess::Assessment;
 use crate::repository::Repository;
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// A race lost so often is somebody's fault.
@@ -109,14 +111,36 @@ pub struct RepairReport {
     pub forgotten: Vec<String>,
 }
 
+fn busy() -> Error {
+    Error::RepairBusy {
+        by: "prunes that publish epochs all the time".to_owned(),
+    }
+}
+
 impl Repository {
     /// What a repair would do now. Changes nothing.
     ///
     /// # Errors
     /// If the store fails, or the repository is damaged where nothing can be rebuilt: its keys and settings.
     pub async fn plan_repair(&self, options: &RepairOptions) -> Result<RepairPlan> {
-        let facts = self.repair_facts(None).await?;
-        Ok(self.assess(facts, options, None).await?.plan)
+        Ok(self.assess_newest(options, None).await?.plan)
+    }
+
+    /// What is wrong as of a head that is still the newest afterwards: what a prune takes away meanwhile is no damage.
+    async fn assess_newest(
+        &self,
+        options: &RepairOptions,
+        own: Option<&Session>,
+    ) -> Result<Assessment> {
+        for _ in 0..TRIES {
+            let facts = self.repair_facts(own).await?;
+            let number = facts.view.number;
+            let assessment = self.assess(facts, options, own).await?;
+            if !assessment.plan.changes() || self.newest_number().await?.0 == number {
+                return Ok(assessment);
+            }
+        }
+        Err(busy())
     }
 
     /// Repairs the repository: see the module.
@@ -140,8 +164,7 @@ impl Repository {
             let mut report = RepairReport::default();
             let mut tries = 0;
             let assessment = loop {
-                let facts = self.repair_facts(Some(&session)).await?;
-                let assessment = self.assess(facts, options, Some(&session)).await?;
+                let assessment = self.assess_newest(options, Some(&session)).await?;
                 if !assessment.needs_epoch() {
                     break assessment;
                 }
@@ -152,9 +175,7 @@ impl Repository {
                 }
                 tries += 1;
                 if tries == TRIES {
-                    return Err(Error::RepairBusy {
-                        by: "prunes that publish epochs all the time".to_owned(),
-                    });
+                    return Err(busy());
                 }
             };
             report.plan = assessment.plan;

@@ -22,7 +22,7 @@ use self::run::run;
 
 /// Seeds that found something, and what it was. A change of the engine changes what a seed does, so each bug has a test of
 /// its own too.
-const REGRESSIONS: [(u64, &str); 4] = [
+const REGRESSIONS: [(u64, &str); 6] = [
     (
         52,
         "an undelete took a tombstone that a prune had just deleted for none",
@@ -34,6 +34,14 @@ const REGRESSIONS: [(u64, &str); 4] = [
     (
         1162,
         "a name was free because its claim was garbled on the way",
+    ),
+    (
+        5_000_414,
+        "a repair took what a prune had just removed for damage",
+    ),
+    (
+        5_000_450,
+        "a prune kept what it had marked before it reinstated a pack",
     ),
     (7, "who takes a backup back may find its name taken: no bug"),
 ];
