@@ -6,6 +6,72 @@ use std::path::Path;
 
 use serde_json::Value;
 
+/// What people type and apiservers send.
+const TEXTS: &[(&str, &[&str])] = &[
+    (
+        "address",
+        &[
+            "s3://bucket/a/b",
+            "s3://key:secret@bucket/x?region=eu",
+            "file:///srv/with%20space",
+            "az://container/../b",
+        ],
+    ),
+    ("duration", &["720h0m0s", "1h30m", "2w3d", "1500ms"]),
+    (
+        "glob",
+        &[
+            "kube-*\nkube-system",
+            "{a,b{c,d}}[!x-z]?\nbde",
+            "[a-]]",
+            "name{}",
+        ],
+    ),
+    (
+        "key_file",
+        &[
+            "0707070707070707070707070707070707070707070707070707070707070707\n",
+            "ARK0-0000000-0000000",
+            "32 bytes of a raw key, no text.\n",
+        ],
+    ),
+    ("name", &["nightly-2026.11.21", "a..b", "Nightly"]),
+    (
+        "object",
+        &[
+            r#"{"kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u","labels":{"app":"a\"b"},
+            "ownerReferences":[{"apiVersion":"apps/v1","kind":"R","name":"r","uid":"x","controller":true}]},"spec":{"#,
+        ],
+    ),
+    (
+        "page",
+        &[
+            r#"{"kind":"PodList","metadata":{"resourceVersion":"7","continue":"abc=","remainingItemCount":12},
+            "items":[{"metadata":{"name":"a","namespace":"n"},"spec":{"x":[1,2]}}, {"metadata":{"name":"\u00fc"}}]}"#,
+            r#"{"metadata":{},"items":null}"#,
+        ],
+    ),
+    (
+        "resource_entry",
+        &[
+            r#"{"version":"v1","kind":"Pod","plural":"pods","namespaced":true,"captured":"partial","reason":"410"}"#,
+        ],
+    ),
+    (
+        "selector",
+        &[
+            "app=web,tier!=cache\ntier=db",
+            "app in (web,api),!canary or x notin (,a)\napp=web",
+            "example.com/x==",
+        ],
+    ),
+    ("size", &["10Mi", "500 MB", "1048576"]),
+    (
+        "values",
+        &["a=b, example.com/c=", "a:b,c:d", "2.5 %", "3/7"],
+    ),
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("../format/vectors/vectors.json"))?;
@@ -74,6 +140,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     segment.extend_from_slice(&[7; 16]);
     segment.extend_from_slice(&[0; 8 + 4]);
     put("segment", &segment)?;
+    for (target, texts) in TEXTS {
+        for text in *texts {
+            put(target, text.as_bytes())?;
+        }
+    }
     println!("{count} seeds");
     Ok(())
 }

@@ -82,6 +82,8 @@ impl Glob {
     /// The one name that it matches, if it is a plain name.
     pub fn literal(&self) -> Option<&str> {
         match self.alternatives.as_slice() {
+            // With braces the text is not the name, also if they make one alternative.
+            _ if self.text.contains('{') => None,
             [one] if one.iter().all(|token| matches!(token, Token::One(_))) => Some(&self.text),
             _ => None,
         }
@@ -308,6 +310,10 @@ mod tests {
     fn literals_and_everything_are_told_apart() {
         assert_eq!(Glob::parse("a.b-c").unwrap().literal(), Some("a.b-c"));
         assert_eq!(Glob::parse("a*").unwrap().literal(), None);
+        for name in ["name{}", "{name}"] {
+            let glob = Glob::parse(name).unwrap();
+            assert!(glob.matches("name") && glob.literal().is_none(), "{name}");
+        }
         assert!(Glob::parse("**").unwrap().is_everything());
         assert!(!Glob::parse("a*").unwrap().is_everything());
     }
