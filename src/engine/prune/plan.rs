@@ -257,6 +257,11 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         true => plan.watermark,
         false => quiet_since,
     };
+    // One that was forgotten before any epoch listed it may need a pack that was condemned while it was written, and
+    // that no epoch has reinstated for it. Who reads it now relies on the pack: it is condemned anew.
+    let rows = view.body.manifests.iter();
+    let listed: BTreeSet<_> = rows.map(|row| row.id).collect();
+    let unlisted = facts.due.iter().any(|id| !listed.contains(id));
     let usage = usage(facts)?;
     let rows = index.packs();
     let next = view.number + 1;
@@ -307,10 +312,11 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                     size,
                 });
             }
-            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= quiet_since => {
+            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= quiet_since && !unlisted => {
                 plan.drop.push(line);
             }
-            (false, Some(&epoch)) => {
+            (false, Some(&since)) => {
+                let epoch = if unlisted { next } else { since };
                 plan.held_back_bytes += size;
                 held.extend(
                     open.iter()
