@@ -50,7 +50,9 @@ pub enum GlobError {
         text: String,
     },
     /// Too many alternatives.
-    #[error("the braces of the pattern {text:?} make more than {MAX_ALTERNATIVES} alternatives")]
+    #[error(
+        "the braces of the pattern {text:?} make more than {MAX_ALTERNATIVES} alternatives, or too long ones"
+    )]
     TooMany {
         /// The pattern.
         text: String,
@@ -69,7 +71,14 @@ impl Glob {
                 text: text.to_owned(),
             });
         }
-        let alternatives = expand(text, text)?
+        let expanded = expand(text, text)?;
+        // A name has 253 characters at most.
+        if expanded.iter().map(String::len).sum::<usize>() > MAX_ALTERNATIVES * 256 {
+            return Err(GlobError::TooMany {
+                text: text.to_owned(),
+            });
+        }
+        let alternatives = expanded
             .iter()
             .map(|one| tokens(one, text))
             .collect::<Result<_, _>>()?;
@@ -296,6 +305,8 @@ mod tests {
             Glob::parse(&"{a,b}".repeat(20)),
             Err(GlobError::TooMany { .. })
         ));
+        let long = format!("{{a,b}}{{c,d}}{}", "e".repeat(20_000));
+        assert!(matches!(Glob::parse(&long), Err(GlobError::TooMany { .. })));
         // Without a limit each of these ends the process: the stack is not endless.
         for deep in [
             "{a}".repeat(100_000),
