@@ -187,7 +187,7 @@ impl Worker<'_> {
         }
         let written = write(&session, &content, pause).await;
         if sleeps && !before {
-            self.process.sleep(sleep);
+            self.process.sleep_before_commit(sleep);
         }
         if self.rng.chance(0.05) {
             session.abort().await?;

@@ -50,6 +50,8 @@ struct Condition {
     /// Bytes that were changed on the way.
     corruptions: u64,
     crash: Option<(u64, Moment)>,
+    /// How long it stands still before it creates its next commit or fence.
+    nap: Option<Duration>,
     rng: Rng,
 }
 
@@ -87,6 +89,7 @@ impl Process {
                 excuses: 0,
                 corruptions: 0,
                 crash: None,
+                nap: None,
                 rng,
             }),
             died: Notify::new(),
@@ -124,6 +127,11 @@ impl Process {
         let mut condition = self.condition();
         condition.asleep_until = Instant::now() + duration;
         condition.excuses += 1;
+    }
+
+    /// Lets it stand still when everything is uploaded and only the commit is missing.
+    pub fn sleep_before_commit(&self, duration: Duration) {
+        self.condition().nap = Some(duration);
     }
 
     /// Faults so far that excuse an error.
@@ -197,6 +205,13 @@ impl Process {
             let mut condition = self.condition();
             condition.requests += 1;
             condition.excuses += u64::from(fate.fault.is_some_and(Fault::excuses));
+            if op == Op::Put
+                && key.starts_with("manifests/")
+                && let Some(nap) = condition.nap.take()
+            {
+                condition.asleep_until = Instant::now() + nap;
+                condition.excuses += 1;
+            }
             if fate.fault == Some(Fault::Pause) {
                 let pause = Duration::from_millis(condition.rng.spread(1_000, 90 * 60_000));
                 condition.asleep_until = Instant::now() + pause;
