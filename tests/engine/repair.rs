@@ -567,10 +567,26 @@ async fn a_hole_is_told_in_the_entries_of_its_resources() {
     let one = backup(&repository, "one", &content(1)).await.unwrap();
     let all = content(2);
     let two = backup(&repository, "two", &all).await.unwrap();
+    // Frames are stored as they are ready: the one with the first leaves is the large one without the root.
+    let root = repository.manifest(&two.id).await.unwrap().row.datasets[0].1;
+    let index = repository
+        .load_index(&repository.view().await.unwrap())
+        .await
+        .unwrap();
+    let root = index.locate(&root.id).unwrap()[0];
+    let frames = index.segments().iter().flat_map(|loaded| {
+        let tables = &loaded.segment.tables;
+        let packs = tables.packs.iter().filter(|row| row.name == root.pack);
+        packs.flat_map(|row| &tables.frames[row.first_frame as usize..][..row.frames as usize])
+    });
+    let leaves = frames
+        .filter(|frame| frame.chunks > 0 && frame.offset != root.offset)
+        .max_by_key(|frame| frame.stored)
+        .unwrap();
     let packs = keys(&repository, "packs/meta").await;
     let pack = packs.iter().find(|key| key.contains(&two.id.to_string()));
-    // The first frame has the first leaves, the last one the root.
-    gate.replace(pack.unwrap(), flip(100)).await;
+    gate.replace(pack.unwrap(), flip(leaves.offset as usize + 50))
+        .await;
     let report = repair(&repository, ALL).await;
     let damaged = report.plan.backups.iter().find(|b| b.id == two.id).unwrap();
     assert!(
