@@ -1,13 +1,14 @@
 //! What happens when processes meet at the worst moment: backups, prunes, readers and verifies side by side.
 
 use ark_engine::{
-    BeginBackup, Error, FrameClass, OpenOptions, PruneOptions, Repository, VerifyOptions,
-    verify::Unwatched,
+    BeginBackup, Error, FrameClass, OpenOptions, PruneOptions, Reader, Repository, SessionId,
+    VerifyOptions, verify::Unwatched,
 };
 
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, unlock,
+    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, read_all,
+    unlock,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -323,6 +324,74 @@ async fn an_undelete_that_was_interrupted_is_made_again() {
     publish.release();
     pruner.await.unwrap().unwrap();
     assert_eq!(contents(&repository, &gone.id).await.unwrap(), content);
+}
+
+/// What a pinned reader lists it can read, forgotten or not.
+async fn assert_reads(reader: &Reader, made: &[(SessionId, &Items)]) {
+    for row in reader.backups() {
+        let name = &row.row.name;
+        let (_, items) = made.iter().find(|(id, _)| *id == row.row.id).unwrap();
+        let read = read_all(reader, row.row.datasets[0].1).await;
+        let read = read.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert!(read == **items, "{name}");
+    }
+}
+
+/// Nothing is left of a backup but claims of its name.
+async fn assert_gone(repository: &Repository, id: &SessionId) {
+    for folder in ["packs/", "index/", "manifests/", "sessions/", "forgotten/"] {
+        let objects = repository.store().list(folder).await.unwrap();
+        let of_it = objects.iter().find(|o| o.key.contains(&id.to_string()));
+        assert!(of_it.is_none(), "{of_it:?}");
+    }
+}
+
+/// A session that is older than a deletion keeps the watermark back; a reader comes after the prune that honoured the deletion.
+#[tokio::test]
+async fn a_deleted_backup_is_not_read_while_its_packs_go() {
+    let repository = new_repository(Gate::new().store()).await;
+    let (kept, gone) = (others(50, 1), others(300, 2));
+    let kept_id = backup(&repository, "kept", &kept).await.unwrap().id;
+    let gone_id = backup(&repository, "gone", &gone).await.unwrap().id;
+    let open = repository.begin_backup(begin("open")).await.unwrap();
+    repository.forget(&[gone_id]).await.unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+
+    let reader = repository.reader().await.unwrap();
+    open.abort().await.unwrap();
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert_reads(&reader, &[(kept_id, &kept), (gone_id, &gone)]).await;
+    reader.close().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert_gone(&repository, &gone_id).await;
+    assert_sound(&repository).await;
+}
+
+/// A reader begins between two transitions of a prune, when the backup has been deleted, taken back, and is deleted again.
+#[tokio::test]
+async fn a_backup_that_is_taken_back_between_two_transitions_is_whole_or_gone() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let (kept, gone) = (others(50, 1), others(300, 2));
+    let kept_id = backup(&repository, "kept", &kept).await.unwrap().id;
+    let gone_id = backup(&repository, "gone", &gone).await.unwrap().id;
+    repository.forget(&[gone_id]).await.unwrap();
+    let second = gate.hold(Op::List, "packs", 2);
+    let pruner = tokio::spawn(prune(repository.clone(), 0.05));
+    second.reached().await;
+    let taken_back = repository.undelete(&gone_id).await;
+    let reader = repository.reader().await.unwrap();
+    match taken_back {
+        Ok(()) => repository.forget(&[gone_id]).await.unwrap(),
+        Err(error) => assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}"),
+    }
+    second.release();
+    pruner.await.unwrap().unwrap();
+    assert_reads(&reader, &[(kept_id, &kept), (gone_id, &gone)]).await;
+    reader.close().await;
+    prune(repository.clone(), 0.05).await.unwrap();
+    assert_gone(&repository, &gone_id).await;
+    assert_sound(&repository).await;
 }
 
 /// The tombstone goes with its backup, between the two looks of an undelete: that is no backup that was not forgotten.

@@ -129,6 +129,9 @@ pub struct PrunePlan {
     /// Segments that the head does not have and whose session has ended: they go once another epoch is there.
     #[serde(skip)]
     pub stray: u64,
+    /// Commits of backups that are off the list: another epoch has its watermark above them, and then they go.
+    #[serde(skip)]
+    pub passed: u64,
 }
 
 impl PrunePlan {
@@ -142,6 +145,7 @@ impl PrunePlan {
             && self.merge.is_empty()
             && self.still_there.len() as u64 == self.refused
             && self.stray == 0
+            && self.passed == 0
             && self.absorb == 0)
     }
 
@@ -247,16 +251,10 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     plan.remove = view
         .backups
         .iter()
-        .filter(|b| facts.due.contains(&b.row.id) && b.row.epoch < plan.watermark)
+        .filter(|b| facts.due.contains(&b.row.id))
         .map(|b| (b.row.id, b.row.name.clone()))
         .collect();
 
-    // A forgotten backup that cannot be taken off the list yet can be undeleted: what only it needs stays.
-    let listed_on = facts.due.len() > plan.remove.len();
-    let quiet_since = match listed_on {
-        true => plan.watermark,
-        false => quiet_since,
-    };
     // One that was forgotten before any epoch listed it may need a pack that was condemned while it was written, and
     // that no epoch has reinstated for it. Who reads it now relies on the pack: it is condemned anew.
     let rows = view.body.manifests.iter();
@@ -352,6 +350,9 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
 
     let listed: BTreeSet<SessionId> = view.body.manifests.iter().map(|row| row.id).collect();
     plan.stray = facts.stray_segments(&view.segments).count() as u64;
+    let passed = view.body.watermark..plan.watermark;
+    let off_the_list = view.graves.keys().filter_map(|id| view.fences.get(id));
+    plan.passed = off_the_list.filter(|epoch| passed.contains(epoch)).count() as u64;
     plan.absorb = view
         .backups
         .iter()

@@ -282,9 +282,16 @@ impl Repository {
         // Every session that ended without a commit, whoever ended it: what it left is condemned by now, and nobody may adopt
         // it any more. Below the watermark its number says so.
         let fences = facts.view.fences.iter();
-        let retired = fences
+        let ended = fences
             .filter(|(id, epoch)| **epoch >= plan.watermark && !facts.is_silent(id))
             .map(|(id, _)| *id);
+        // A backup that is taken away is in force no more at once, its commit at or above the watermark or not: what is on the
+        // list is marked, so that whoever finds it there can read it.
+        let backups = facts.view.backups.iter().map(|b| (b.row.id, b.row.epoch));
+        let given_up = backups
+            .filter(|(id, epoch)| *epoch >= plan.watermark && removed.contains(id))
+            .map(|(id, _)| id);
+        let retired: BTreeSet<SessionId> = ended.chain(given_up).collect();
         let body = EpochBody {
             number: facts.view.number + 1,
             segments: segments.into_iter().collect(),
@@ -299,7 +306,7 @@ impl Repository {
                 .copied()
                 .chain(plan.still_there.iter().copied())
                 .collect(),
-            retired: retired.collect(),
+            retired: retired.into_iter().collect(),
             manifests: kept.map(|b| b.row.clone()).collect(),
             watermark: plan.watermark,
             features: facts.view.body.features.clone(),
@@ -321,9 +328,12 @@ impl Repository {
         keys.extend(facts.stray_segments(&body.segments).cloned());
         keys.push(self.body_key_of(facts.view.number).await?);
         for (id, _) in &plan.remove {
-            if let Some(row) = facts.view.backup(id) {
-                keys.push(row.manifest_key());
-            }
+            // At or above the watermark its key stays taken, so that a late copy of the commit does not make it count again.
+            let row = facts.view.backup(id);
+            let Some(row) = row.filter(|b| b.row.epoch < plan.watermark) else {
+                continue;
+            };
+            keys.push(row.manifest_key());
             for number in facts
                 .view
                 .graves

@@ -128,6 +128,56 @@ async fn removed_manifests_are_missed_by_who_has_seen_them() {
     }
 }
 
+/// Newer epochs were taken away; what was committed under them is there and counts, and can be deleted.
+#[tokio::test]
+async fn a_commit_above_the_head_counts_and_can_be_collected() {
+    let repository = new_repository(Gate::new().store()).await;
+    backup(&repository, "one", &items(50, |_| 1)).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let older = objects_of(repository.store()).await;
+    for n in 2..6 {
+        let few = items(20, |_| n);
+        backup(&repository, &format!("{n}"), &few).await.unwrap();
+        repository.prune(&NOW, |_| {}).await.unwrap();
+    }
+    let content = items(300, |_| 9);
+    let late = backup(&repository, "late", &content).await.unwrap().id;
+    let above = repository.info().await.unwrap().epoch;
+    let is_epoch = |key: &str| key.starts_with("epochs/") || key.starts_with("index/epoch-");
+    let mut objects = objects_of(repository.store()).await;
+    objects.retain(|key, _| !is_epoch(key));
+    objects.extend(older.into_iter().filter(|(key, _)| is_epoch(key)));
+
+    let state = tempfile::tempdir().unwrap();
+    let rolled = client(bucket(&objects).await, state.path()).await;
+    assert!(rolled.info().await.unwrap().epoch + 3 < above);
+    assert_eq!(contents(&rolled, &late).await.unwrap(), content);
+    rolled.forget(&[late]).await.unwrap();
+    rolled.prune(&NOW, |_| {}).await.unwrap();
+    let of_it = async |folder: &str| {
+        let listed = rolled.store().list(folder).await.unwrap();
+        listed.iter().any(|o| o.key.contains(&late.to_string()))
+    };
+    assert!(!of_it("packs/").await, "its packs stay");
+    let rows = rolled.backups().await.unwrap();
+    assert!(rows.iter().all(|row| row.row.id != late), "{rows:?}");
+    assert_eq!(rows.len(), 5);
+    assert_sound(&rolled).await;
+
+    // Its key is free again when the numbers have passed it.
+    for n in 10.. {
+        if rolled.info().await.unwrap().epoch > above {
+            break;
+        }
+        let few = items(20, |_| n);
+        backup(&rolled, &format!("{n}"), &few).await.unwrap();
+        rolled.prune(&NOW, |_| {}).await.unwrap();
+    }
+    assert!(!of_it("manifests/").await);
+    assert!(!of_it("forgotten/").await);
+    assert_sound(&rolled).await;
+}
+
 struct Plain;
 
 impl RepairContent for Plain {

@@ -242,10 +242,6 @@ impl Worker<'_> {
             }
             result = self.read(&reader, row).await;
             if result.is_err() {
-                // One that was forgotten before may be on its way out already.
-                if row.forgotten.is_some() {
-                    result = Ok(());
-                }
                 break;
             }
         }
