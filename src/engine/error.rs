@@ -108,6 +108,12 @@ pub enum Error {
         /// The slot.
         id: String,
     },
+    /// The last number of a data key is taken.
+    #[error("the repository {url} has used all 65,535 numbers of data keys")]
+    NoDataKeyLeft {
+        /// Where.
+        url: String,
+    },
     /// There is no such key slot.
     #[error("there is no key slot {id}")]
     NoSuchSlot {
@@ -258,6 +264,9 @@ impl Error {
             Error::Role { .. } => "use a key of the full role",
             Error::LastSlot { .. } => {
                 "add another slot of the full role first: `ark repo keys add`"
+            }
+            Error::NoDataKeyLeft { .. } => {
+                "everything works as before with the newest one; for another, copy what you need into a new repository"
             }
             Error::NoSuchSlot { .. } => "`ark repo keys list` shows the slots",
             Error::NameTaken { .. } => {

@@ -18,6 +18,7 @@ impl Repository {
     /// # Errors
     /// [`Error::NoSuchBackup`], [`Error::Role`], or the store's. Those before the failing one are forgotten.
     pub async fn forget(&self, ids: &[SessionId]) -> Result<()> {
+        self.may_write()?;
         let view = self.view().await?;
         for id in ids {
             let row = view.backup(id).ok_or_else(|| Error::NoSuchBackup {
@@ -39,6 +40,7 @@ impl Repository {
     /// # Errors
     /// [`Error::NoSuchBackup`] if it is gone, [`Error::Role`], or the store's.
     pub async fn undelete(&self, id: &SessionId) -> Result<()> {
+        self.may_write()?;
         let gone = || Error::NoSuchBackup {
             name: id.to_string(),
         };

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`env`](mod@env) | what the engine takes from its surroundings |
 //! | [`store`] | object storage |
-//! | [`repository`], [`slots`] | creating, opening, unlocking |
+//! | [`repository`], [`slots`], [`data_keys`] | creating, opening, unlocking, keys |
 //! | [`view`], `seen` | what the repository consists of, as of one epoch; what a client remembers of it |
 //! | [`session`] | pins, heartbeats, fences |
 //! | [`index`] | where chunks are |
@@ -20,6 +20,7 @@ pub mod added;
 mod cache;
 pub mod chunker;
 pub mod claims;
+pub mod data_keys;
 pub mod diff;
 pub mod env;
 pub mod error;
@@ -51,6 +52,7 @@ pub use ark_format::objects;
 pub use ark_format::slot::Role;
 pub use ark_format::tree::{Dataset, Root, Value};
 pub use ark_format::{ChunkId, SessionId};
+pub use data_keys::Rotation;
 pub use diff::{Diff, DiffReader, diff};
 pub use env::Env;
 pub use error::Error;

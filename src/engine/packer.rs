@@ -180,10 +180,8 @@ impl Packer {
         };
         state.sequence += 1;
         let key = layout::pack(&name);
-        let data_key = match class {
-            PackClass::Data => self.repository.inner.write_key,
-            PackClass::Meta => 0,
-        };
+        // The key of a frame beside it: this process has it.
+        let data_key = open.frames.last().map_or(0, |frame| frame.data_key);
         let end = |open: &OpenPack| {
             open.bytes.len() + pack::trailer_length(open.frames.len(), open.chunks) + pack::FOOTER
         };

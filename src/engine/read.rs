@@ -120,6 +120,7 @@ impl Repository {
     }
 
     pub(crate) fn reader_of(&self, session: Option<Session>, view: View, index: Index) -> Reader {
+        self.inner.data_keys.look_again();
         let frames = FrameCache {
             budget: (self.inner.memory / 4) as usize,
             used: 0,
@@ -470,6 +471,13 @@ impl Reader {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return Vec::new();
         };
+        let keys = run.iter().map(|frame| frame.data_key).collect();
+        if let Err(error) = self.repository().learn_data_keys(keys).await {
+            let failed = run.iter();
+            return failed
+                .map(|f| ((f.pack, f.frame), Err(error.again())))
+                .collect();
+        }
         let start = u64::from(first.offset);
         let key = layout::pack(&first.pack);
         let range: Range<u64> = start..u64::from(last.offset) + u64::from(last.stored);

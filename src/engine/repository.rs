@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ark_format::config::{ChunkSizes, Config, Features, SETTINGS_MAGIC, Settings};
 use ark_format::documents::{DataKey, EpochBody, EpochStub};
 use ark_format::envelope::{Kind, Sealer, to_bytes};
-use ark_format::frame::FrameSealer;
-use ark_format::keys::Key;
 use ark_format::limits::{FORMAT_VERSION, SMALL_OBJECT_MAX};
 use ark_format::seal::Cipher;
 use ark_format::sign::{self, PublicKey};
@@ -21,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
+use crate::data_keys::DataKeys;
 use crate::error::DamagedAt;
 use crate::reserve::{ReserveDocument, noise};
 use crate::slots::{self, Unlock};
@@ -74,8 +73,7 @@ pub(crate) struct Inner {
     pub settings: Settings,
     pub public_key: PublicKey,
     pub keys: KeySet,
-    pub data_keys: BTreeMap<u16, Key>,
-    pub write_key: u16,
+    pub data_keys: DataKeys,
     pub role: Role,
     pub slot: String,
     pub slot_created: i64,
@@ -104,6 +102,8 @@ pub struct RepositoryInfo {
     pub cipher: Cipher,
     /// The role of the key in use.
     pub role: Role,
+    /// The data key that new data is sealed with.
+    pub data_key: Option<u16>,
     /// The newest epoch.
     pub epoch: u64,
     /// Backups, forgotten ones left out.
@@ -312,25 +312,6 @@ impl Repository {
         require(&url, &settings.features.read)?;
         let public_key = settings.public_key().at(layout::CONFIG)?;
 
-        let mut data_keys = BTreeMap::new();
-        for object in store.list(layout::DATA_KEYS).await? {
-            let Some(layout::Object::DataKey(number)) = layout::parse(&object.key) else {
-                continue;
-            };
-            let bytes = store.get_bounded(&object.key, SMALL_OBJECT_MAX).await?;
-            let sealer = Sealer {
-                cipher: settings.cipher,
-                repository: settings.id,
-                key: &keys.data,
-            };
-            let document: DataKey = sealer
-                .decode(Kind::DataKey, &object.key, &bytes)
-                .at(&object.key)?;
-            data_keys.insert(number, document.key);
-        }
-        let write_key = *data_keys.keys().next_back().ok_or(Error::Missing {
-            object: layout::data_key(1),
-        })?;
         let cache = Cache::new(
             options
                 .cache_dir
@@ -339,8 +320,7 @@ impl Repository {
         Ok(Repository {
             inner: Arc::new(Inner {
                 public_key,
-                data_keys,
-                write_key,
+                data_keys: DataKeys::listed(unlocked.data_keys),
                 role: unlocked.document.role,
                 slot: unlocked.slot,
                 slot_created: unlocked.document.created,
@@ -404,33 +384,6 @@ impl Repository {
             repository: self.id(),
             key: &self.inner.keys.index,
         }
-    }
-
-    /// Seals and opens frames: of tree nodes, or of data with a numbered key.
-    pub(crate) fn frame_sealer(
-        &self,
-        class: ark_format::id::PackClass,
-        data_key: u16,
-    ) -> Result<FrameSealer<'_>> {
-        let (kind, key) = match class {
-            ark_format::id::PackClass::Meta => (Kind::TreeFrame, &self.inner.keys.tree),
-            ark_format::id::PackClass::Data => (
-                Kind::DataFrame,
-                self.inner
-                    .data_keys
-                    .get(&data_key)
-                    .ok_or_else(|| Error::Missing {
-                        object: layout::data_key(data_key),
-                    })?,
-            ),
-        };
-        Ok(FrameSealer {
-            cipher: self.cipher(),
-            repository: self.id(),
-            kind,
-            key,
-            data_key,
-        })
     }
 
     /// Seals a document and creates its object.
@@ -552,6 +505,7 @@ impl Repository {
             version: self.inner.settings.version,
             cipher: self.cipher(),
             role: self.role(),
+            data_key: self.newest_data_key().await?,
             epoch: view.number,
             backups: view
                 .backups

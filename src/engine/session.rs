@@ -68,12 +68,17 @@ impl Repository {
             };
             // Looked at after the pin is there: what a prune decided without seeing the pin is visible now. If the head
             // has moved, a prune that never saw the pin may publish a watermark above it later still: begin again.
-            let view = match self.view().await {
-                Ok(view) => view,
-                Err(error) => {
-                    session.close().await?;
-                    return Err(error);
+            let writes = matches!(activity, Activity::Backup | Activity::Prune);
+            let looked = futures::join!(self.view(), async {
+                match writes {
+                    // Also those that were made since the repository was opened.
+                    true => self.list_data_keys().await,
+                    false => Ok(()),
                 }
+            });
+            let view = match looked {
+                (Ok(view), Ok(())) => view,
+                (Err(error), _) | (_, Err(error)) => return Err(session.give_up(error).await),
             };
             if view.number != session.epoch {
                 session.close().await?;
@@ -140,10 +145,7 @@ impl Repository {
             match checked.await {
                 Ok((index, false)) => return Ok((session, view, index)),
                 Ok((_, true)) => session.close().await?,
-                Err(error) => {
-                    session.close().await?;
-                    return Err(error);
-                }
+                Err(error) => return Err(session.give_up(error).await),
             }
         }
     }
@@ -231,6 +233,14 @@ impl Session {
     pub async fn close(&self) -> Result<()> {
         self.heartbeat.abort();
         self.repository.close_session(self.epoch, self.id).await
+    }
+
+    /// Ends it because of an error, which it returns: that this fails too hides nothing.
+    pub(crate) async fn give_up(&self, error: Error) -> Error {
+        if let Err(second) = self.close().await {
+            tracing::warn!(id = %self.id, error = %second, "the pin could not be ended; it expires by itself");
+        }
+        error
     }
 
     /// Stops the heartbeat of a session that has committed, or that another process has declared dead.

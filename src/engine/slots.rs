@@ -3,6 +3,8 @@
 //! A slot never changes: adding a key is a new object, removing one is a delete. The slots of a repository authenticate
 //! each other through the index key.
 
+use std::collections::BTreeSet;
+
 use ark_format::KeySet;
 use ark_format::keys::Key;
 use ark_format::limits::SMALL_OBJECT_MAX;
@@ -123,6 +125,8 @@ pub struct KeySlot {
 pub(crate) struct Unlocked {
     pub slot: String,
     pub document: SlotDocument,
+    /// The data keys that stand beside the slots.
+    pub data_keys: BTreeSet<u16>,
 }
 
 /// Tries the slots of the right kind until one opens.
@@ -135,10 +139,17 @@ pub(crate) async fn unlock(
 ) -> Result<Unlocked> {
     let mut tried = 0;
     let mut damage = None;
+    let (mut slots, mut data_keys) = (Vec::new(), BTreeSet::new());
     for object in store.list(layout::KEYS).await? {
-        let Some(layout::Object::Slot(id)) = layout::parse(&object.key) else {
-            continue;
-        };
+        match layout::parse(&object.key) {
+            Some(layout::Object::Slot(id)) => slots.push((id, object)),
+            Some(layout::Object::DataKey(number)) => {
+                data_keys.insert(number);
+            }
+            _ => {}
+        }
+    }
+    for (id, object) in slots {
         let bytes = store.get_bounded(&object.key, SMALL_OBJECT_MAX).await?;
         let header = match SlotHeader::decode(&bytes) {
             Ok(header) => header,
@@ -156,7 +167,13 @@ pub(crate) async fn unlock(
         tried += 1;
         let wrapping = unlock.wrapping_key(env, &header).await?;
         match slot::unwrap(cipher, repository, &object.key, &wrapping, &bytes) {
-            Ok(document) => return Ok(Unlocked { slot: id, document }),
+            Ok(document) => {
+                return Ok(Unlocked {
+                    slot: id,
+                    document,
+                    data_keys,
+                });
+            }
             Err(ark_format::DecodeError::Unauthentic) => {}
             Err(source) => {
                 damage = Some(Error::Damaged {
@@ -274,6 +291,7 @@ impl Repository {
         if keys.signing.is_none() {
             return Err(Error::Role { what: "add keys" });
         }
+        self.may_write()?;
         if role == Role::Backup {
             keys.signing = None;
         }
@@ -304,6 +322,7 @@ impl Repository {
                 what: "remove keys",
             });
         }
+        self.may_write()?;
         if id == self.inner.slot {
             return Err(Error::LastSlot { id: id.to_owned() });
         }

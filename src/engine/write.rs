@@ -8,7 +8,7 @@ mod adoption;
 mod commit;
 mod legacy;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,13 @@ use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
 use ark_format::limits::{CHUNK_MAX, FRAME_CHUNKS_MAX};
 use ark_format::tree::{Dataset, LIST_MAX, Value};
-use ark_format::{ChunkId, SessionId};
+use ark_format::{ChunkId, SessionId, layout};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::added::{Added, SEGMENT_CHUNKS};
 use crate::chunker::Chunker;
+use crate::data_keys;
 use crate::error::DamagedAt;
 use crate::index::Index;
 use crate::map_write::MapWriter;
@@ -98,6 +99,8 @@ struct Writing {
     current: Mutex<(u64, SessionId)>,
     begin: BeginBackup,
     index: Index,
+    /// Data keys of it that cannot be used: what they sealed is written again.
+    lost_keys: BTreeSet<u16>,
     legacy: Legacy,
     added: Added,
     chunker: Chunker,
@@ -153,16 +156,21 @@ impl Repository {
         self.may_write()?;
         let (session, view, index) = self.open_session_with_index(Activity::Backup).await?;
         let ready = async {
+            let used = data_keys::used(&index);
+            self.learn_data_keys(used.clone()).await?;
+            self.write_key()?;
+            let lost = self.lost_data_keys(&used);
             let claim = self.claim(&view, &session, &begin.cluster, &begin.name);
-            Ok((claim.await?, self.legacy(&view).await?))
+            Ok((lost, claim.await?, self.legacy(&view).await?))
         };
-        let (claim_bytes, legacy) = match ready.await {
+        let (lost, claim_bytes, legacy) = match ready.await {
             Ok(ready) => ready,
-            Err(error) => {
-                session.close().await?;
-                return Err(error);
-            }
+            Err(error) => return Err(session.give_up(error).await),
         };
+        for (number, what) in &lost {
+            let object = layout::data_key(*number);
+            tracing::warn!(%object, %what, "damaged; this backup writes again what it needs of what the key sealed");
+        }
         for (key, problem) in view.problems.iter().chain(&index.problems) {
             tracing::warn!(object = %key, %problem, "damaged; this backup writes again what it needs of it");
         }
@@ -176,6 +184,7 @@ impl Repository {
                 footing: Footing::new(session, &view, &begin, claim_bytes),
                 begin,
                 index,
+                lost_keys: lost.into_keys().collect(),
                 legacy,
                 added: Added::default(),
                 taken: Mutex::default(),
@@ -240,12 +249,13 @@ impl WriteSession {
 
     /// Whether the repository has the chunk where this session may rely on it.
     pub(crate) fn may_reuse(&self, id: &ChunkId) -> Result<bool> {
-        Ok(self.inner.index.reusable(id)?.is_some())
+        let place = self.inner.index.reusable(id)?;
+        Ok(place.is_some_and(|place| !self.inner.lost_keys.contains(&place.data_key)))
     }
 
     /// Whether the chunk need not be written. Otherwise the caller must write it now.
     fn has(&self, id: &ChunkId) -> Result<bool> {
-        let reused = self.inner.index.reusable(id)?.is_some()
+        let reused = self.may_reuse(id)?
             || self.inner.added.has(id)?
             || self.inner.legacy.take(id)?
             || !self
@@ -324,7 +334,7 @@ impl WriteSession {
         let repository = inner.repository.clone();
         let salt = repository.env().salt();
         let data_key = match class {
-            PackClass::Data => repository.inner.write_key,
+            PackClass::Data => repository.write_key()?,
             PackClass::Meta => 0,
         };
         let pool = repository.env().pool.clone();

@@ -80,6 +80,78 @@ fn keys_come_and_go() {
 }
 
 #[test]
+fn the_data_key_is_rotated() {
+    let sandbox = Sandbox::with_repository();
+    let rotate = |more: &[&'static str]| {
+        let ran = sandbox.ark(&[&with(&["repo", "keys", "rotate"])[..], more].concat());
+        assert_eq!(ran.code, 0, "{more:?}: {}", ran.stderr);
+        ran
+    };
+    let files = || {
+        let folder = std::fs::read_dir(sandbox.path().join("repo/keys/data")).unwrap();
+        folder.count()
+    };
+    let plan = rotate(&["--dry-run"]);
+    assert_eq!(plan.stdout, "would make data key 2\n");
+    assert!(plan.stderr.contains("nothing was changed"));
+    let plan: serde_json::Value =
+        serde_json::from_str(&rotate(&["--dry-run", "-o", "json"]).stdout).unwrap();
+    assert_eq!(plan, serde_json::json!({"number": 2, "made": false}));
+    assert_eq!(files(), 1);
+
+    assert_eq!(
+        rotate(&[]).stdout,
+        "made data key 2: backups from now on are encrypted with it\n"
+    );
+    let made: serde_json::Value = serde_json::from_str(&rotate(&["-o", "json"]).stdout).unwrap();
+    let expected = serde_json::json!({"number": 3, "object": "keys/data/0003", "made": true});
+    assert_eq!(made, expected);
+    assert!(rotate(&["-o", "yaml"]).stdout.contains("number: 4"));
+    assert_eq!(rotate(&["-o", "name"]).stdout, "5\n");
+    assert_eq!(files(), 5);
+    let info = sandbox.ark(&with(&["repo", "info", "-o", "json"]));
+    assert!(info.stdout.contains("\"data_key\": 5"), "{}", info.stdout);
+
+    let add = [
+        "repo",
+        "keys",
+        "add",
+        "--role",
+        "backup",
+        "--new-key-file",
+        "backup",
+    ];
+    assert_eq!(sandbox.ark(&with(&add)).code, 0);
+    let role = [
+        "--repo",
+        "repo",
+        "--key-file",
+        "backup",
+        "repo",
+        "keys",
+        "rotate",
+    ];
+    let refused = sandbox.ark(&role);
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("but not rotate the data key"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(files(), 5);
+    let lost = sandbox.path().join("repo/keys/data/0005");
+    std::fs::remove_file(lost).unwrap();
+    for (arguments, code) in [(&["verify", "--read-data"][..], 0), (&["prune"], 0)] {
+        let ran = sandbox.ark(&with(arguments));
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.stderr);
+    }
+    std::fs::write(sandbox.path().join("repo/keys/data/0004"), "4").unwrap();
+    let ran = sandbox.ark(&with(&["verify"]));
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stdout.contains("keys/data/0004"), "{}", ran.stdout);
+}
+
+#[test]
 fn passphrases_come_from_files_commands_and_the_environment() {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.path().join("pass"), "open sesame\n").unwrap();

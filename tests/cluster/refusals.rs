@@ -243,7 +243,13 @@ async fn keys_and_versions_that_do_not_fit_are_told_apart() {
             "erasure-coding",
             &every,
         ),
-        // Who cannot prune it can still read it.
+        // Who cannot write it can still read it.
+        (
+            later(|s| s["features"]["write"] = json!(["parity"])),
+            "parity",
+            &[&["prune", "--now"]],
+        ),
+        // Nor who cannot prune it.
         (
             later(|s| s["features"]["prune"] = json!(["quantum"])),
             "quantum",

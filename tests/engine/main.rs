@@ -3,6 +3,7 @@
 
 mod adoption;
 mod damage;
+mod features;
 mod forgery;
 mod gate;
 mod locks;
@@ -12,6 +13,7 @@ mod privilege;
 mod races;
 mod reference_model;
 mod repair;
+mod rotation;
 mod roundtrip;
 mod sim;
 mod store;

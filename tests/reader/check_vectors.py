@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Checks the golden vectors of format/vectors against the specification, without ark's code.
 
-Most vectors are covered by reading the repository beside them (read_ark.py). This adds what only a writer needs: the
-rule that cuts trees, names, numbers and derived keys.
+Most vectors are covered by reading the repository beside them (read_ark.py): its two backups, between which the data key was
+rotated, are compared with what they must hold. This adds what only a writer needs: the rule that cuts trees, names, numbers and
+derived keys.
 
     check_vectors.py VECTORS_FOLDER
 """
@@ -14,7 +15,7 @@ import sys
 
 import blake3
 
-from read_ark import Damaged, Reader, derive, document, keyed, padme, parse_name, raw_key
+from read_ark import Damaged, Reader, Repository, derive, document, keyed, padme, parse_name, raw_key
 
 FOLDER = pathlib.Path(sys.argv[1])
 VECTORS = {vector["name"]: vector for vector in json.loads((FOLDER / "vectors.json").read_text())}
@@ -122,7 +123,40 @@ def holds(vector):
     return None
 
 
+def two_data_keys():
+    """Whether both backups of the repository read back, each with the data key that sealed it and without the other."""
+    lines = [json.loads(line) for line in (FOLDER / "repository.jsonl").read_text().splitlines()]
+    repository = Repository(FOLDER / "repository", key=b"\xa0" * 32)
+    keys = dict(repository.data_keys)
+    assert sorted(keys) == [1, 2], sorted(keys)
+    for name in ("first", "second"):
+        found = list(read(repository, name))
+        wanted = [{key: line[key] for key in line if key != "backup"} for line in lines if line["backup"] == name]
+        assert found == wanted, name
+    del repository.data_keys[2]
+    assert len(list(read(repository, "first"))) == sum(line["backup"] == "first" for line in lines)
+    try:
+        list(read(repository, "second"))
+    except Damaged as damage:
+        assert "keys/data/0002" in str(damage), damage
+    else:
+        raise AssertionError("nothing of the second backup needs the second data key")
+    repository.data_keys = keys
+    repository.cache = {}
+    repository.check()
+
+
+def read(repository, name):
+    head, rows = repository.backups()
+    repository.cache = {}
+    repository.load_index(head, rows)
+    row = next(row for row in rows if row["name"] == name)
+    return repository.objects(dict(row["datasets"])["objects"])
+
+
 def main():
+    two_data_keys()
+    print("the repository with two data keys reads back")
     passed = failed = skipped = 0
     for vector in VECTORS.values():
         try:

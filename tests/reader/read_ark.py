@@ -512,6 +512,7 @@ class Repository:
     # §9
     def frame(self, kind, data_key, sealed):
         if kind == "data":
+            check(data_key in self.data_keys, f"keys/data/{data_key:04x}: it is missing, and a frame needs it")
             plain = self.open(DATA_FRAME, self.data_keys[data_key], sealed, data_key=data_key)
         else:
             plain = self.open(TREE_FRAME, self.keys["tree"], sealed)

@@ -9,6 +9,8 @@ pub const REPOSITORY: RepositoryId = RepositoryId([0x0F; 16]);
 pub const CIPHER: Cipher = Cipher::Aes256Gcm;
 pub const RAW_KEY: Key = [0xA0; 32];
 pub const DATA_KEY: Key = [0xD1; 32];
+/// Data key 2, with which the second backup of the repository is sealed.
+pub const SECOND_DATA_KEY: Key = [0xD2; 32];
 pub const PASSPHRASE: &str = "correct horse battery stäple";
 /// Argon2id of [`PASSPHRASE`] with 64 KiB, 2 passes, 2 lanes and a salt of 32 bytes 0xA5.
 pub const PASSPHRASE_KEY: &str = "b8c7a5fef7ce1d31c5d1f91f93a1cff808b07c5e042ee303adee50a9601c77cd";

@@ -8,7 +8,7 @@ use ark_format::documents::*;
 use ark_format::envelope::{Kind, to_bytes};
 use ark_format::frame::FrameSealer;
 use ark_format::id::PackClass;
-use ark_format::keys::ChunkKind;
+use ark_format::keys::{ChunkKind, Key};
 use ark_format::pack::{self, FrameEntry};
 use ark_format::padme::padded;
 use ark_format::segment::{Entry, FrameRow, PackRow, Segment, SegmentSealer};
@@ -86,6 +86,8 @@ struct Session<'a> {
     known: &'a mut BTreeMap<ChunkId, ()>,
     data: Vec<(Vec<ChunkId>, Vec<u32>, Vec<u8>)>,
     tree: Vec<(Vec<ChunkId>, Vec<u32>, Vec<u8>)>,
+    /// Number and key that its data frames are sealed with.
+    data_key: (u16, Key),
 }
 
 impl Session<'_> {
@@ -156,7 +158,7 @@ impl Session<'_> {
             };
             let key = layout::pack(&name);
             let (kind, frame_key, data_key) = match class {
-                PackClass::Data => (Kind::DataFrame, &DATA_KEY, 1),
+                PackClass::Data => (Kind::DataFrame, &self.data_key.1, self.data_key.0),
                 PackClass::Meta => (Kind::TreeFrame, &keys.tree, 0),
             };
             let frame_sealer = FrameSealer {
@@ -304,12 +306,14 @@ fn write_backup(
     known: &mut BTreeMap<ChunkId, ()>,
     id: SessionId,
     generation: u32,
+    data_key: (u16, Key),
 ) -> (Root, Vec<SegmentRef>) {
     let mut session = Session {
         id,
         known,
         data: Vec::new(),
         tree: Vec::new(),
+        data_key,
     };
     let mut entries = Vec::new();
     for (key, text) in content(generation) {
@@ -347,19 +351,24 @@ pub fn build() -> (Bucket, String) {
         lanes: 2,
     };
     bucket.slot("0000000000000002", passphrase, wrapping, Role::Backup);
-    let key = layout::data_key(1);
-    let data_key = DataKey {
-        number: 1,
-        key: DATA_KEY,
-    };
-    let bytes = sealer(&keys.data)
-        .encode(Kind::DataKey, &key, salt(&key), &data_key)
-        .unwrap();
-    bucket.put(key, bytes);
+    let data_keys = [(1, DATA_KEY), (2, SECOND_DATA_KEY)];
+    for (number, data_key) in data_keys {
+        let key = layout::data_key(number);
+        let document = DataKey {
+            number,
+            key: data_key,
+        };
+        let bytes = sealer(&keys.data)
+            .encode(Kind::DataKey, &key, salt(&key), &document)
+            .unwrap();
+        bucket.put(key, bytes);
+    }
 
     let mut known = BTreeMap::new();
-    let (first_root, first_segments) = write_backup(&mut bucket, &mut known, sid(1), 1);
-    let (second_root, second_segments) = write_backup(&mut bucket, &mut known, sid(2), 2);
+    // Rotated between the two.
+    let [old, new] = data_keys;
+    let (first_root, first_segments) = write_backup(&mut bucket, &mut known, sid(1), 1, old);
+    let (second_root, second_segments) = write_backup(&mut bucket, &mut known, sid(2), 2, new);
     let commit = |bucket: &mut Bucket, name: &str, id, epoch, root, segments: &[SegmentRef]| {
         let mut manifest = manifest(b"done\n".to_vec());
         manifest.row.id = id;

@@ -8,7 +8,7 @@ use ark_format::documents::*;
 use ark_format::envelope::{Kind, from_bytes, kind_of};
 use ark_format::frame::FrameSealer;
 use ark_format::id::PackClass;
-use ark_format::keys::ChunkKind;
+use ark_format::keys::{ChunkKind, Key};
 use ark_format::layout::{self, Object};
 use ark_format::pack;
 use ark_format::segment::{Segment, SegmentSealer};
@@ -49,6 +49,7 @@ struct Reader {
     objects: BTreeMap<String, Vec<u8>>,
     keys: KeySet,
     segments: Vec<Segment>,
+    data_keys: BTreeMap<u16, Key>,
 }
 
 impl Reader {
@@ -66,12 +67,16 @@ impl Reader {
             objects,
             keys: document.keys.clone(),
             segments: Vec::new(),
+            data_keys: BTreeMap::new(),
         };
-        let data_key = layout::data_key(1);
-        let wrapped: DataKey = sealer(&reader.keys.data)
-            .decode(Kind::DataKey, &data_key, &reader.objects[&data_key])
-            .unwrap();
-        assert_eq!(wrapped.key, DATA_KEY);
+        for (number, expected) in [(1, DATA_KEY), (2, SECOND_DATA_KEY)] {
+            let data_key = layout::data_key(number);
+            let wrapped: DataKey = sealer(&reader.keys.data)
+                .decode(Kind::DataKey, &data_key, &reader.objects[&data_key])
+                .unwrap();
+            assert_eq!((wrapped.number, wrapped.key), (number, expected));
+            reader.data_keys.insert(number, wrapped.key);
+        }
         for (key, bytes) in &reader.objects {
             if let Some(Object::Segment(..)) = layout::parse(key) {
                 let sealer = SegmentSealer {
@@ -96,7 +101,7 @@ impl Reader {
         let name = segment.packs[entry.pack as usize].name;
         let bytes = &self.objects[&layout::pack(&name)];
         let (kind_of_frame, key) = match name.class {
-            PackClass::Data => (Kind::DataFrame, &DATA_KEY),
+            PackClass::Data => (Kind::DataFrame, &self.data_keys[&frame.data_key]),
             PackClass::Meta => (Kind::TreeFrame, &self.keys.tree),
         };
         let sealer = FrameSealer {

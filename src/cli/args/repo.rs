@@ -45,6 +45,8 @@ pub enum KeysCommand {
     Remove(KeysRemoveArgs),
     /// Make another recovery key and print it
     Recovery,
+    /// Make a new data key: backups from now on are encrypted with it
+    Rotate(KeysRotateArgs),
 }
 
 /// `ark repo keys add`
@@ -73,6 +75,18 @@ pub enum KeyRole {
     Full,
     /// Back up, restore and verify; not delete, prune or manage keys
     Backup,
+}
+
+/// `ark repo keys rotate`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What is stored already keeps the key that it was encrypted with, and all of it stays readable with the keys\n\
+                        and passphrases that there are."
+)]
+pub struct KeysRotateArgs {
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `ark repo keys remove`

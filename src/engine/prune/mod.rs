@@ -141,6 +141,7 @@ impl Repository {
         if self.key_set().signing.is_none() {
             return Err(Error::Role { what: "prune" });
         }
+        self.may_write()?;
         self.may_prune()?;
         let before = self.store().counters();
         // An earlier prune's: it may be possible now.

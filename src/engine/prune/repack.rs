@@ -16,6 +16,7 @@ use ark_format::{PackName, layout, seal};
 
 use super::mark::Marked;
 use crate::added::SEGMENT_CHUNKS;
+use crate::data_keys::lost;
 use crate::error::DamagedAt;
 use crate::index::Index;
 use crate::packer::{Packer, SealedFrame};
@@ -61,6 +62,9 @@ impl Repository {
                 .ok_or(ark_format::DecodeError::Truncated("a frame"))
                 .at(&key)
         };
+        let frames = needed.keys().filter_map(|number| frame_at(*number).ok());
+        let keys = frames.map(|frame| frame.data_key).collect();
+        self.learn_data_keys(keys).await?;
         // Read before anything is copied: prune must not multiply damage, and a damaged pack is left as it is.
         for (number, ids) in &needed {
             let (_, decoded) = self.open_frame(class, &key, &bytes, &frame_at(*number)?)?;
@@ -91,7 +95,7 @@ impl Repository {
                 let data_key = if frame.data_key == 0 {
                     0
                 } else {
-                    self.inner.write_key
+                    self.write_key().map_err(lost)?
                 };
                 let salt: [u8; seal::SALT] = self.env().salt();
                 let chunks: Vec<&[u8]> = ids
@@ -125,7 +129,7 @@ impl Repository {
             .get(frame.offset as usize..frame.offset as usize + frame.stored as usize)
             .ok_or(ark_format::DecodeError::Truncated("a frame"))
             .at(key)?;
-        let sealer = self.frame_sealer(class, frame.data_key)?;
+        let sealer = self.frame_sealer(class, frame.data_key).map_err(lost)?;
         Ok((sealed, sealer.decode(sealed).at(key)?))
     }
 }

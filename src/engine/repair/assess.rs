@@ -1,7 +1,7 @@
 //! From what is there to a plan: which packs to take out of force, and which entries of which backups are lost then.
 //!
 //! Packs are suspected if they are missing or have another size than the index says, if the journal of verifies calls them
-//! damaged, or if a tree node cannot be read from them; with `read_data` all are. Each suspect is read as a whole and judged
+//! damaged, if a data key that sealed frames of theirs is lost, or if a tree node cannot be read from them; with `read_data` all are. Each suspect is read as a whole and judged
 //! anew: a suspicion alone takes nothing out of force.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,6 +23,7 @@ use super::plan::{
 };
 use super::scan::{Found, Scan, fails};
 use super::suspects::{Suspect, frames_of, without};
+use crate::data_keys;
 use crate::index::{Index, IndexSegment, Loaded, MERGED_MAX};
 use crate::packer::build_segment;
 use crate::prune::mark;
@@ -82,8 +83,9 @@ impl Repository {
         let mut bad = BTreeMap::new();
         if !options.index_only {
             let manifests = self.read_manifests(&facts, &mut plan).await?;
+            let sealed = self.sealed_for_good(&index, &mut plan).await?;
             bad = self
-                .judge(&facts, &index, options, &manifests, &mut plan)
+                .judge(&facts, &index, options, &manifests, sealed, &mut plan)
                 .await?;
         }
         let found_unneeded = match found.is_empty() {
@@ -264,6 +266,38 @@ impl Repository {
         Ok(names)
     }
 
+    /// The packs with frames whose data key cannot be used.
+    async fn sealed_for_good(
+        &self,
+        index: &Index,
+        plan: &mut RepairPlan,
+    ) -> Result<BTreeSet<PackName>> {
+        self.list_data_keys().await?;
+        let used = data_keys::used(index);
+        let lost = self.check_data_keys(&used).await?;
+        if self.write_key().is_err() {
+            plan.new_data_key = Some(self.data_key_after(&used)?);
+        }
+        let mut sealed = BTreeSet::new();
+        for tables in index.segments().iter().map(|l| &l.segment.tables) {
+            for pack in &tables.packs {
+                let first = pack.first_frame as usize;
+                let frames = &tables.frames[first..first + pack.frames as usize];
+                if frames
+                    .iter()
+                    .any(|f| f.chunks > 0 && lost.contains_key(&f.data_key))
+                {
+                    sealed.insert(pack.name);
+                }
+            }
+        }
+        let named = lost.into_iter();
+        plan.data_keys = named
+            .map(|(number, what)| (layout::data_key(number), what.to_string()))
+            .collect();
+        Ok(sealed)
+    }
+
     /// Reads suspects until nothing new is suspected, and says what is lost then.
     async fn judge(
         &self,
@@ -271,6 +305,7 @@ impl Repository {
         index: &Index,
         options: &RepairOptions,
         manifests: &HashMap<SessionId, Manifest>,
+        sealed: BTreeSet<PackName>,
         plan: &mut RepairPlan,
     ) -> Result<BTreeMap<PackName, Suspect>> {
         let rows = index.packs();
@@ -279,6 +314,7 @@ impl Repository {
             .iter()
             .filter(|(name, row)| {
                 options.read_data
+                    || sealed.contains(name)
                     || journal.is_damaged(name)
                     || facts.listed.get(name) != Some(&row.size)
             })

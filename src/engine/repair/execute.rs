@@ -171,7 +171,7 @@ impl Repository {
                 (sealed.to_vec(), frame.data_key)
             } else {
                 let data_key = match name.class {
-                    PackClass::Data => self.inner.write_key,
+                    PackClass::Data => self.write_key()?,
                     PackClass::Meta => 0,
                 };
                 let lengths: Vec<u32> = chunks.iter().map(|c| c.len() as u32).collect();

@@ -162,9 +162,13 @@ impl Repository {
         let session = self.open_repair_session().await?;
         let result = async {
             let mut report = RepairReport::default();
-            let mut tries = 0;
+            let (mut tries, mut new_data_key) = (0, None);
             let assessment = loop {
                 let assessment = self.assess_newest(options, Some(&session)).await?;
+                if let Some(number) = assessment.plan.new_data_key {
+                    self.make_data_key(number).await?;
+                    new_data_key = Some(number);
+                }
                 if !assessment.needs_epoch() {
                     break assessment;
                 }
@@ -179,6 +183,7 @@ impl Repository {
                 }
             };
             report.plan = assessment.plan;
+            report.plan.new_data_key = new_data_key;
             progress(&report.plan);
             if !options.index_only {
                 self.repair_backups(&mut report, content).await?;

@@ -135,6 +135,10 @@ pub struct RepairPlan {
     pub found: Vec<FoundPack>,
     /// Packs whose trailer cannot be read and which no segment has: what they hold stays unknown.
     pub unreadable: Vec<(String, String)>,
+    /// Data keys that frames need and that cannot be used, and why.
+    pub data_keys: Vec<(String, String)>,
+    /// The number of the data key to be made, because the newest one cannot be used and nothing is sealed with an older one.
+    pub new_data_key: Option<u16>,
     /// Packs to be taken out of force.
     pub packs: Vec<BadPack>,
     /// Backups that cannot be read completely.
@@ -149,6 +153,7 @@ impl RepairPlan {
     /// Whether there is anything to do.
     pub fn changes(&self) -> bool {
         self.head.is_some()
+            || self.new_data_key.is_some()
             || !self.segments.is_empty()
             || !self.packs.is_empty()
             || !self.commits.is_empty()
@@ -178,6 +183,12 @@ impl fmt::Display for RepairPlan {
         }
         for (object, what) in &self.unreadable {
             writeln!(f, "LOST what only {object} held: {what}")?;
+        }
+        for (object, what) in &self.data_keys {
+            writeln!(f, "LOST what {object} sealed: {what}")?;
+        }
+        if let Some(number) = self.new_data_key {
+            writeln!(f, "make data key {number}: the newest one cannot be used")?;
         }
         for bad in &self.packs {
             writeln!(

@@ -147,24 +147,30 @@ impl Repository {
             }
             Err(error) => return Err(error.into()),
         };
+        let what = match self.read_pack(&name, &bytes).await {
+            Ok(check) => match (check.bad.first(), check.sealed.first()) {
+                (None, None) => return Ok(None),
+                (Some((frame, what)), _) => format!("frame {frame}: {what}"),
+                (None, Some((frame, key))) => {
+                    let key = layout::data_key(*key);
+                    format!("frame {frame}: its key {key} is lost")
+                }
+            },
+            Err(Error::Damaged { source, .. }) => source.to_string(),
+            Err(error) => return Err(error),
+        };
+        self.learn_data_keys(frames.values().map(|frame| frame.data_key).collect())
+            .await?;
         let repository = self.clone();
         let judged = self
             .env()
             .pool
             .clone()
-            .run(move || repository.judge_pack(name, &bytes, frames));
-        judged.await?
+            .run(move || repository.judge_pack(name, what, &bytes, frames));
+        Ok(Some(judged.await?))
     }
 
-    fn judge_pack(&self, name: PackName, bytes: &Bytes, frames: Frames) -> Result<Option<Suspect>> {
-        let what = match self.check_pack(&name, bytes) {
-            Ok(check) => match check.bad.first() {
-                None => return Ok(None),
-                Some((frame, what)) => format!("frame {frame}: {what}"),
-            },
-            Err(Error::Damaged { source, .. }) => source.to_string(),
-            Err(error) => return Err(error),
-        };
+    fn judge_pack(&self, name: PackName, what: String, bytes: &Bytes, frames: Frames) -> Suspect {
         let mut suspect = Suspect {
             what,
             readable: Frames::new(),
@@ -175,10 +181,10 @@ impl Repository {
             PackClass::Meta => ChunkKind::Tree,
         };
         for (number, frame) in frames {
-            let sealer = self.frame_sealer(name.class, frame.data_key)?;
             let decoded = bytes
                 .get(frame.offset as usize..frame.offset as usize + frame.stored as usize)
-                .and_then(|sealed| sealer.decode(sealed).ok());
+                .zip(self.frame_sealer(name.class, frame.data_key).ok())
+                .and_then(|(sealed, sealer)| sealer.decode(sealed).ok());
             let (readable, unreadable): (Vec<_>, Vec<_>) =
                 frame.chunks.iter().copied().partition(|(slot, id)| {
                     decoded
@@ -196,6 +202,6 @@ impl Repository {
                     .insert(number, IndexedFrame { chunks, ..frame });
             }
         }
-        Ok(Some(suspect))
+        suspect
     }
 }

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use ark_format::config::Config;
 use ark_format::documents::{
-    Claim, DataKey, EpochBody, EpochStub, Heartbeat, Pin, RestoreRecord, Tombstone, VerifyRecord,
+    Claim, EpochBody, EpochStub, Heartbeat, Pin, RestoreRecord, Tombstone, VerifyRecord,
 };
-use ark_format::envelope::{Kind, Sealer};
+use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 use ark_format::slot;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
 use super::{Findings, VerifyMonitor};
+use crate::data_keys;
 use crate::error::DamagedAt;
+use crate::index::Index;
 use crate::repository::Repository;
 use crate::reserve::ReserveDocument;
 use crate::store::StoreError;
@@ -34,7 +36,6 @@ impl Repository {
         let there: BTreeSet<&str> = control.iter().map(|(key, _)| key.as_str()).collect();
         let own_slot = layout::slot(&self.inner.slot);
         let mut required = vec![layout::CONFIG.to_owned(), own_slot];
-        required.extend(self.inner.data_keys.keys().map(|n| layout::data_key(*n)));
         required.extend((0..=view.number).map(layout::epoch_stub));
         // A cached copy hides that they are gone.
         let segments = view.segments.iter();
@@ -44,6 +45,26 @@ impl Repository {
                 findings.object(&key, "it is missing");
             }
         }
+    }
+
+    /// Reads the data keys that are there, and those that frames need. What this process has opened earlier proves nothing.
+    pub(super) async fn verify_data_keys(
+        &self,
+        control: &[(String, Object)],
+        index: &Index,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let mut numbers = data_keys::used(index);
+        numbers.extend(self.opened_data_keys());
+        numbers.extend(control.iter().filter_map(|(_, object)| match object {
+            Object::DataKey(number) => Some(*number),
+            _ => None,
+        }));
+        for (number, what) in self.check_data_keys(&numbers).await? {
+            findings.object(&layout::data_key(number), &what);
+            findings.data_keys.insert(number, what.to_string());
+        }
+        Ok(())
     }
 
     /// Reads and opens every control object.
@@ -118,14 +139,7 @@ impl Repository {
             Object::Slot(_) => slot::authenticate(self.key_set(), key, bytes)
                 .map(drop)
                 .at(key),
-            Object::DataKey(number) => {
-                let sealer = Sealer {
-                    key: &self.key_set().data,
-                    ..sealer
-                };
-                let document: DataKey = sealer.decode(Kind::DataKey, key, bytes).at(key)?;
-                same(key, document.number == *number)
-            }
+            Object::DataKey(number) => self.decode_data_key(*number, bytes).map(drop).at(key),
             Object::EpochStub(number) => {
                 let stub: EpochStub = self.decode_signed(Kind::EpochStub, key, bytes)?;
                 same(key, stub.number == *number)

@@ -145,6 +145,8 @@ pub(crate) struct Findings {
     pub(crate) packs: BTreeSet<PackName>,
     /// Frames that cannot be read.
     pub(crate) frames: BTreeSet<(PackName, u16)>,
+    /// Data keys that cannot be used, and why.
+    pub(crate) data_keys: BTreeMap<u16, String>,
     /// Object → backups and items that it hits.
     hits: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>,
 }
@@ -245,10 +247,14 @@ impl Repository {
         let result = self
             .verify_and_record(view, index, portion, until, session.is_some(), monitor)
             .await;
-        if let Some(session) = &session {
-            session.close().await?;
-        }
-        let mut report = result?;
+        let mut report = match (result, &session) {
+            (Ok(report), Some(session)) => {
+                session.close().await?;
+                report
+            }
+            (Err(error), Some(session)) => return Err(session.give_up(error).await),
+            (result, None) => result?,
+        };
         report.requests = self.store().counters() - before;
         Ok(report)
     }
@@ -414,6 +420,7 @@ impl Repository {
             .collect();
 
         self.verify_required(&control, view, findings);
+        self.verify_data_keys(&control, index, findings).await?;
         if let Some(reading) = reading {
             self.verify_control(&control, view, findings, monitor)
                 .await?;

@@ -24,6 +24,8 @@ pub(crate) struct PackCheck {
     pub frames: Vec<FrameEntry>,
     /// Frames that cannot be read, and why.
     pub bad: Vec<(u16, String)>,
+    /// Frames whose data key cannot be used, and its number.
+    pub sealed: Vec<(u16, u16)>,
     chunks: u64,
 }
 
@@ -58,14 +60,7 @@ impl Repository {
             .map(|(name, size)| async move {
                 let key = layout::pack(&name);
                 let result = match self.store().get(&key).await {
-                    Ok(bytes) => {
-                        let repository = self.clone();
-                        self.env()
-                            .pool
-                            .run(move || repository.check_pack(&name, &bytes))
-                            .await
-                            .and_then(|r| r)
-                    }
+                    Ok(bytes) => self.read_pack(&name, &bytes).await,
                     Err(error) => Err(error.into()),
                 };
                 (name, size, result)
@@ -87,7 +82,7 @@ impl Repository {
                     // Of another size than the index says, and still everything in it can be read.
                     findings.packs.remove(&name);
                     report.chunks += check.chunks;
-                    read.damaged = !check.bad.is_empty();
+                    read.damaged = !(check.bad.is_empty() && check.sealed.is_empty());
                     for (frame, what) in check.bad {
                         findings.object(&key, format!("frame {frame}: {what}"));
                         findings.frames.insert((name, frame));
@@ -149,8 +144,27 @@ impl Repository {
         Ok(())
     }
 
-    /// Reads a whole pack: an error is damage of all of it.
-    pub(crate) fn check_pack(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
+    /// Reads a whole pack, on the CPU pool: an error is damage of all of it. Data keys that it needs are read too.
+    pub(crate) async fn read_pack(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
+        let check = self.check_in_pool(name, bytes).await?;
+        let keys: BTreeSet<u16> = check.sealed.iter().map(|(_, key)| *key).collect();
+        let unread = keys.len();
+        if unread > 0 {
+            self.learn_data_keys(keys.clone()).await?;
+            if self.lost_data_keys(&keys).len() < unread {
+                return self.check_in_pool(name, bytes).await;
+            }
+        }
+        Ok(check)
+    }
+
+    async fn check_in_pool(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
+        let (repository, name, bytes) = (self.clone(), *name, bytes.clone());
+        let check = move || repository.check_pack(&name, &bytes);
+        self.env().pool.run(check).await?
+    }
+
+    fn check_pack(&self, name: &PackName, bytes: &Bytes) -> Result<PackCheck> {
         let key = layout::pack(name);
         pack::check_header(name, bytes).at(&key)?;
         let short = || ark_format::DecodeError::Truncated("the pack");
@@ -170,14 +184,15 @@ impl Repository {
             PackClass::Data => ChunkKind::Data,
             PackClass::Meta => ChunkKind::Tree,
         };
-        let mut bad = Vec::new();
+        let (mut bad, mut sealed_by) = (Vec::new(), Vec::new());
         let mut chunks = 0;
         for (number, frame) in frames.iter().enumerate() {
             let sealed = &bytes[frame.offset as usize..(frame.offset + frame.stored) as usize];
-            let decoded = match self
-                .frame_sealer(name.class, frame.data_key)?
-                .decode(sealed)
-            {
+            let Ok(sealer) = self.frame_sealer(name.class, frame.data_key) else {
+                sealed_by.push((number as u16, frame.data_key));
+                continue;
+            };
+            let decoded = match sealer.decode(sealed) {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     bad.push((number as u16, error.to_string()));
@@ -200,6 +215,7 @@ impl Repository {
         Ok(PackCheck {
             frames,
             bad,
+            sealed: sealed_by,
             chunks,
         })
     }

@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 
 use ark_format::ChunkId;
-use ark_format::layout::pack;
+use ark_format::layout::{data_key, pack};
 use ark_format::objects::parse_key;
 use ark_format::tree::{Child, Node, Root, Value};
 
 use super::{Findings, VerifyMonitor, VerifyReport};
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::read::Reader;
 use crate::repository::Repository;
 use crate::store::StoreError;
@@ -69,14 +69,18 @@ impl Walk<'_> {
     /// Where damage of a chunk lies, if it is damaged as far as is known.
     fn broken(&self, id: &ChunkId, findings: &Findings) -> Result<Option<(String, String)>> {
         let places = self.index.locate(id)?;
-        let readable = |p: &&crate::index::Place| {
+        let there = |p: &Place| {
             !findings.packs.contains(&p.pack) && !findings.frames.contains(&(p.pack, p.frame))
         };
-        if places.iter().any(|p| readable(&p)) {
+        let lost_key = |p: &Place| findings.data_keys.get(&p.data_key);
+        if places.iter().any(|p| there(p) && lost_key(p).is_none()) {
             return Ok(None);
         }
         Ok(Some(match places.first() {
-            Some(place) => (pack(&place.pack), "it is damaged".to_owned()),
+            Some(place) => match lost_key(place) {
+                Some(what) if there(place) => (data_key(place.data_key), what.clone()),
+                _ => (pack(&place.pack), "it is damaged".to_owned()),
+            },
             None => (
                 format!("chunk {id}"),
                 "it is in no index segment".to_owned(),

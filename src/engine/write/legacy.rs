@@ -102,6 +102,12 @@ impl Repository {
         while let Some(trailer) = trailers.next().await {
             match trailer {
                 Ok((row, frames)) => {
+                    let keys: BTreeSet<u16> = frames.iter().map(|frame| frame.data_key).collect();
+                    self.learn_data_keys(keys.clone()).await?;
+                    if !self.lost_data_keys(&keys).is_empty() {
+                        tracing::warn!(pack = %row.name, "a dead backup's pack cannot be adopted: its data key is lost");
+                        continue;
+                    }
                     chunks += frames.iter().map(|frame| frame.ids.len()).sum::<usize>();
                     batch.push((row, frames));
                 }

@@ -230,6 +230,7 @@ pub async fn build() -> Base {
     earlier.extend(objects_of(&store).await);
     repository.undelete(&kept_id).await.unwrap();
     earlier.extend(objects_of(&store).await);
+    repository.rotate_data_key().await.unwrap();
     let two = backup(&repository, "two", &second).await.unwrap().id;
     let dead = crash(&store, &env, "dead", &own_items("dead", 20)).await;
     repository.forget(&[gone]).await.unwrap();
@@ -411,7 +412,8 @@ fn kinds(base: &Base, who: &Sessions) -> Vec<(&'static str, String)> {
         ("`ark.json`", layout::CONFIG.to_owned()),
         ("key slot in use", layout::slot(&who.slot)),
         ("another key slot", layout::slot(&who.other_slot)),
-        ("data key", layout::data_key(1)),
+        ("newest data key", layout::data_key(2)),
+        ("older data key", layout::data_key(1)),
         ("stub of the head", layout::epoch_stub(head)),
         ("stub of an older epoch", layout::epoch_stub(0)),
         (

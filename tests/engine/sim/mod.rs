@@ -128,6 +128,7 @@ fn many_seeds() {
         sum.went_on += done.went_on;
         sum.kept_bytes += done.kept_bytes;
         sum.repairs += done.repairs;
+        sum.rotations += done.rotations;
     }
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     println!(

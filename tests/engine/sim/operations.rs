@@ -125,6 +125,11 @@ impl Worker<'_> {
             }
             Kind::Forget => self.forget(&repository).await,
             Kind::Undelete => self.undelete(&repository).await,
+            Kind::Rotate => {
+                repository.rotate_data_key().await?;
+                self.world.model().done.rotations += 1;
+                Ok(())
+            }
             Kind::List => {
                 let corruptions = self.process.corruptions();
                 let held = self.world.model().held();

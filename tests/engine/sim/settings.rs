@@ -47,6 +47,7 @@ pub enum Kind {
     Forget,
     Undelete,
     List,
+    Rotate,
 }
 
 impl Settings {
@@ -82,6 +83,7 @@ impl Settings {
             (Kind::Forget, 1 + weight(rng, 5)),
             (Kind::Undelete, weight(rng, 3)),
             (Kind::List, weight(rng, 1)),
+            (Kind::Rotate, weight(rng, 1)),
         ];
         // Others must be at work meanwhile, for hours, and leave what it wrote.
         let sleeps = match calm {

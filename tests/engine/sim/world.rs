@@ -57,6 +57,7 @@ pub struct Done {
     /// Bytes of packs that prunes kept for such backups.
     pub kept_bytes: u64,
     pub repairs: u64,
+    pub rotations: u64,
 }
 
 pub struct Model {

@@ -24,6 +24,10 @@ pub async fn run(_args: RepoInfoArgs, context: &mut Context) -> Result<Exit> {
             .field("Format version", format!("{}{draft}", info.version))
             .field("Cipher", format!("{:?}", info.cipher))
             .field("Role of the key", format!("{:?}", info.role))
+            .field(
+                "Data key",
+                info.data_key.map_or_else(String::new, |n| n.to_string()),
+            )
             .field("Epoch", info.epoch.to_string())
             .field("Backups", info.backups.to_string())
             .field("Deleted, not pruned", info.forgotten.to_string())

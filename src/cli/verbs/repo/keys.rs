@@ -3,7 +3,7 @@
 use ark_engine::Role;
 use serde_json::json;
 
-use crate::cli::args::repo::{KeyRole, KeysAddArgs, KeysRemoveArgs};
+use crate::cli::args::repo::{KeyRole, KeysAddArgs, KeysRemoveArgs, KeysRotateArgs};
 use crate::cli::context::Context;
 use crate::cli::error::{Doing, Result};
 use crate::cli::exit::Exit;
@@ -109,5 +109,41 @@ pub async fn recovery(context: &mut Context) -> Result<Exit> {
     context
         .printer
         .one(&json!({ "recoveryKey": key }), &key, || format!("{key}\n"))?;
+    Ok(Exit::Ok)
+}
+
+pub async fn rotate(args: KeysRotateArgs, context: &mut Context) -> Result<Exit> {
+    let interrupt = context.interrupt.clone();
+    let repository = interrupt.unless(context.open()).await??;
+    let doing = "cannot rotate the data key";
+    if args.dry_run {
+        let number = interrupt
+            .unless(repository.next_data_key())
+            .await?
+            .doing(doing)?;
+        let value = json!({ "number": number, "made": false });
+        context.printer.one(&value, &number.to_string(), || {
+            format!("would make data key {number}\n")
+        })?;
+        context.talk.note("nothing was changed");
+        return Ok(Exit::Ok);
+    }
+    let rotation = interrupt
+        .unless(repository.rotate_data_key())
+        .await?
+        .doing(doing)?;
+    let number = rotation.number;
+    if !rotation.made {
+        context
+            .talk
+            .note("another client rotated at the same moment: its key serves both");
+    }
+    context.printer.one(&rotation, &number.to_string(), || {
+        let by = match rotation.made {
+            true => "made",
+            false => "found",
+        };
+        format!("{by} data key {number}: backups from now on are encrypted with it\n")
+    })?;
     Ok(Exit::Ok)
 }

@@ -123,6 +123,7 @@ impl Worker {
             (74..79, _) => self.verify(false).await,
             (79..86, _) => self.restore(&name, &content).await,
             (86..91, _) => self.get().await,
+            (91..93, _) => self.rotate().await,
             _ => self.cat(&name).await,
         }
     }
@@ -400,6 +401,15 @@ impl Worker {
         };
         let ran = self
             .run(kind, &self.ark, arguments, disturbance, Vec::new)
+            .await;
+        ran.map(|_| ())
+    }
+
+    async fn rotate(&mut self) -> anyhow::Result<()> {
+        let disturbance = self.disturbance("rotate");
+        let arguments = ["repo", "keys", "rotate", "-o", "json"];
+        let ran = self
+            .run("rotate", &self.ark, &arguments, disturbance, Vec::new)
             .await;
         ran.map(|_| ())
     }
