@@ -1,12 +1,14 @@
-//! The processes of the protocol as a state machine: writers, pruners and a user who forgets and undeletes.
+//! The processes of the protocol as a state machine: writers, readers, pruners and a user who forgets and undeletes.
 //!
 //! A step is one request to the bucket, or several of one process that no other process can tell from one. Any process
 //! may stand still at any step for any time, so a crash needs no step of its own.
 
+use super::reader::Reader;
 use super::repository::{
-    CHUNKS, Chunks, Epoch, Repository, SLOTS, Slots, each, entries_of, entry, has, one,
+    CHUNKS, Chunks, Epoch, Repository, SLOTS, Slots, each, entries_of, has, one,
 };
 use super::rules::Mutant;
+use super::start::Start;
 use super::transition::{Listing, Plan, Planner};
 use stateright::{Model, Property};
 
@@ -14,6 +16,8 @@ use stateright::{Model, Property};
 pub const WRITERS: usize = 3;
 /// Pruners, at most.
 pub const PRUNERS: usize = 2;
+/// Readers, at most.
+pub const READERS: usize = 1;
 
 /// A writer that makes one backup.
 #[derive(Clone, Copy, Debug)]
@@ -38,19 +42,22 @@ pub struct PrunerPlan {
 pub struct Run {
     pub writers: Vec<WriterPlan>,
     pub pruners: Vec<PrunerPlan>,
+    /// How many read.
+    pub readers: usize,
     /// What the first backup refers to.
     pub first: Chunks,
     /// What the first pack holds.
     pub stored: Chunks,
-    /// The first backup was committed after the head's pruner had listed manifests: no epoch marks it, and the head
-    /// condemned its pack.
-    pub unmarked: bool,
+    /// How the first backup came to be there.
+    pub start: Start,
     /// Backups that a user may forget once they are promised.
     pub forgettable: Slots,
     /// A user may undelete what was forgotten.
     pub undo: bool,
     /// Creates of packs and commits may take effect once more at any time, as a retried request does.
     pub late_creates: bool,
+    /// Deletes of packs may take effect once more at any time.
+    pub late_deletes: bool,
     /// In every state check that prune rounds alone reclaim all garbage.
     pub reclaim: bool,
     pub mutant: Option<Mutant>,
@@ -118,6 +125,7 @@ pub struct State {
     pub repository: Repository,
     writers: [Writer; WRITERS],
     pruners: [Pruner; PRUNERS],
+    readers: [Reader; READERS],
     /// Undos whose outcome the user does not know yet.
     undoing: Slots,
 }
@@ -127,6 +135,7 @@ pub struct State {
 pub enum Action {
     Writer(usize),
     Pruner(usize),
+    Reader(usize),
     /// A pruner takes a session for expired.
     Fence(usize, usize),
     Forget(usize),
@@ -145,7 +154,7 @@ impl Run {
             .iter()
             .map(|plan| plan.attempts)
             .sum();
-        usize::from(1 + before + attempt)
+        self.start.slots() + usize::from(before + attempt)
     }
 
     fn pruner_slot(&self, pruner: usize) -> usize {
@@ -154,7 +163,11 @@ impl Run {
             .iter()
             .filter(|plan| plan.repack)
             .count();
-        usize::from(1 + writers) + before
+        self.start.slots() + usize::from(writers) + before
+    }
+
+    fn reader_slot(&self, reader: usize) -> usize {
+        self.pruner_slot(self.pruners.len()) + reader
     }
 
     fn mutated(&self, mutant: Mutant) -> bool {
@@ -453,6 +466,9 @@ impl Run {
             repository.fences |= one(slot);
         }
         state.pruners[index].listing.found_closed |= one(slot);
+        for reader in (0..self.readers).filter(|reader| self.reader_slot(*reader) == slot) {
+            state.readers[reader].taken_for_dead();
+        }
     }
 
     /// Sessions that a pruner may take for expired.
@@ -526,6 +542,12 @@ impl Run {
                 || has(state.repository.fences, self.slot(index, writer.attempt))
         })
     }
+
+    /// What the view of an open reader has can be read, forgotten or not.
+    fn readers_read(&self, state: &State) -> bool {
+        let readers = &state.readers[..self.readers];
+        readers.iter().all(|reader| reader.reads(&state.repository))
+    }
 }
 
 impl Model for Run {
@@ -533,25 +555,11 @@ impl Model for Run {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let mut state = State::default();
-        let repository = &mut state.repository;
-        repository.bases[0] = 1;
-        repository.head.watermark = 1;
-        if self.unmarked {
-            repository.head.number = 2;
-            repository.head.condemned[0] = 2;
-            repository.pins = one(0);
-        } else {
-            repository.head.number = 2;
-            repository.head.marked = one(0);
-        }
-        repository.head.index = entry(0, self.stored);
-        repository.commits = one(0);
-        repository.refs[0] = self.first;
-        repository.packs = one(0);
-        repository.content[0] = self.stored;
-        repository.promised = one(0);
-        vec![state]
+        assert!(self.reader_slot(self.readers) <= SLOTS && self.readers <= READERS);
+        vec![State {
+            repository: self.start.repository(self.first, self.stored),
+            ..State::default()
+        }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -575,6 +583,11 @@ impl Model for Run {
                 }
             }
         }
+        for index in 0..self.readers {
+            if !state.readers[index].is_closed() {
+                actions.push(Action::Reader(index));
+            }
+        }
         for slot in each(repository.promised & self.forgettable & !repository.forgotten) {
             actions.push(Action::Forget(slot));
         }
@@ -587,7 +600,11 @@ impl Model for Run {
             }
         }
         let deletes = &repository.deletes;
-        if deletes.packs != 0 {
+        let packs = match self.late_deletes {
+            true => deletes.packs & repository.packs,
+            false => deletes.packs,
+        };
+        if packs != 0 {
             actions.push(Action::DeletePack);
         }
         if deletes.segments != 0 {
@@ -614,6 +631,9 @@ impl Model for Run {
         match action {
             Action::Writer(index) => self.step_writer(&mut state, index),
             Action::Pruner(index) => self.step_pruner(&mut state, index),
+            Action::Reader(index) => {
+                state.readers[index].step(repository, self.reader_slot(index), self.mutant);
+            }
             Action::Fence(index, slot) => self.fence(&mut state, index, slot),
             Action::Forget(slot) => {
                 repository.forgotten |= one(slot);
@@ -634,9 +654,15 @@ impl Model for Run {
                 state.undoing &= !one(slot);
             }
             Action::DeletePack => {
-                let lowest = repository.deletes.packs & repository.deletes.packs.wrapping_neg();
+                let packs = match self.late_deletes {
+                    true => repository.deletes.packs & repository.packs,
+                    false => repository.deletes.packs,
+                };
+                let lowest = packs & packs.wrapping_neg();
                 repository.packs &= !lowest;
-                repository.deletes.packs &= !lowest;
+                if !self.late_deletes {
+                    repository.deletes.packs &= !lowest;
+                }
             }
             Action::DeleteSegments => {
                 repository.segments &= !repository.deletes.segments;
@@ -657,6 +683,9 @@ impl Model for Run {
             ),
             Property::always("pins hold what they rely on", |run: &Run, state: &State| {
                 run.pins_hold(state)
+            }),
+            Property::always("readers read", |run: &Run, state: &State| {
+                run.readers_read(state)
             }),
         ];
         if self.reclaim {

@@ -11,13 +11,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod machine;
+mod reader;
 mod repository;
 mod rules;
+mod start;
 mod transition;
 
 use machine::{PrunerPlan, Run, WriterPlan};
 use rstest::rstest;
 use rules::Mutant;
+use start::Start;
 use stateright::{Checker, HasDiscoveries, Model, UniformChooser};
 
 /// Chunks by name: a run has two.
@@ -58,10 +61,12 @@ fn run(writers: &[WriterPlan], pruners: &[PrunerPlan]) -> Run {
         pruners: pruners.to_vec(),
         first: A,
         stored: A | B,
-        unmarked: false,
+        readers: 0,
+        start: Start::Listed,
         forgettable: 0b1,
         undo: false,
         late_creates: false,
+        late_deletes: false,
         reclaim: true,
         mutant: None,
     }
@@ -78,7 +83,31 @@ fn assert_sound(checker: &impl Checker<Run>) {
     }
 }
 
-fn assert_exhaustively_sound(run: Run) {
+/// The chapter that argues the protocol, with what was explored and what breaks without each rule.
+const CHAPTER: &str = include_str!("../../../docs/src/internals/prune-protocol.md");
+
+/// The row of a table in the chapter whose first cell is this.
+fn row(name: &str) -> Option<Vec<&'static str>> {
+    let rows = CHAPTER.lines().filter(|line| line.starts_with('|'));
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .find(|cells: &Vec<&str>| cells.first() == Some(&name))
+}
+
+/// 1234567 → 1,234,567
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Explores every state, and holds the chapter to their number.
+fn assert_exhaustively_sound(name: &str, run: Run) {
     let checker = run
         .checker()
         .threads(2)
@@ -87,54 +116,78 @@ fn assert_exhaustively_sound(run: Run) {
         .join();
     assert!(checker.is_done());
     assert_sound(&checker);
-    println!(
-        "{} states, depth {}",
-        checker.unique_state_count(),
-        checker.max_depth()
+    let states = grouped(checker.unique_state_count());
+    println!("{name}: {states} states, depth {}", checker.max_depth());
+    assert_eq!(
+        row(name).and_then(|cells| cells.get(2).copied()),
+        Some(states.as_str()),
+        "the chapter's table of runs"
     );
 }
 
 #[rstest]
-#[case::fenced_writer_retries(Run { forgettable: 0b111, ..run(&[writer(A | B, 2)], &[pruner(3)]) })]
-#[case::two_writers(Run { late_creates: true, ..run(&[writer(A | B, 1), writer(B, 1)], &[pruner(2)]) })]
-#[case::two_pruners(run(&[writer(B, 1)], &[pruner(2), pruner(1)]))]
-#[case::repack(run(&[writer(A | B, 1)], &[repacker(3)]))]
-#[case::fenced_repack(run(&[writer(B, 1)], &[repacker(1), pruner(1)]))]
-#[case::late_creates(Run { late_creates: true, ..run(&[writer(A | B, 2)], &[repacker(2)]) })]
-#[case::adoption(Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(2)]) })]
-#[case::a_fenced_writer_adopts(Run { stored: A, forgettable: 0b111, ..run(&[writer(B, 2)], &[lenient(3)]) })]
-#[case::undelete(Run { first: A | B, undo: true, ..run(&[writer(B, 1)], &[pruner(4)]) })]
-#[case::undelete_of_two(Run { undo: true, forgettable: 0b11, ..run(&[writer(A | B, 1)], &[pruner(2)]) })]
-#[case::reinstated(Run { unmarked: true, stored: A, ..run(&[writer(A, 1)], &[pruner(1), pruner(1)]) })]
-fn protocol_is_sound(#[case] run: Run) {
-    assert_exhaustively_sound(run);
+#[case::fenced_writer_retries("fenced writer retries", Run { forgettable: 0b111, ..run(&[writer(A | B, 2)], &[pruner(3)]) })]
+#[case::two_writers("two writers", Run { late_creates: true, ..run(&[writer(A | B, 1), writer(B, 1)], &[pruner(2)]) })]
+#[case::two_pruners("two pruners", run(&[writer(B, 1)], &[pruner(2), pruner(1)]))]
+#[case::repack("repack", run(&[writer(A | B, 1)], &[repacker(3)]))]
+#[case::fenced_repack("fenced repack", run(&[writer(B, 1)], &[repacker(1), pruner(1)]))]
+#[case::late_creates("late creates", Run { late_creates: true, ..run(&[writer(A | B, 2)], &[repacker(2)]) })]
+#[case::adoption("adoption", Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(2)]) })]
+#[case::a_fenced_writer_adopts("a fenced writer adopts", Run { stored: A, forgettable: 0b111, ..run(&[writer(B, 2)], &[lenient(3)]) })]
+#[case::undelete("undelete", Run { first: A | B, undo: true, ..run(&[writer(B, 1)], &[pruner(4)]) })]
+#[case::undelete_of_two("undelete of two", Run { undo: true, forgettable: 0b11, ..run(&[writer(A | B, 1)], &[pruner(2)]) })]
+#[case::reinstated("reinstated", Run { start: Start::Condemned, stored: A, ..run(&[writer(A, 1)], &[pruner(1), pruner(1)]) })]
+#[case::adopted("adopted", Run { start: Start::Adopted, late_creates: true, late_deletes: true, stored: A,
+    ..run(&[writer(A, 1)], &[lenient(4)]) })]
+#[case::reader("reader", Run { readers: 1, undo: true, forgettable: 0b11, ..run(&[writer(A | B, 1)], &[pruner(2)]) })]
+#[case::reader_of_a_new_backup("reader of a new backup", Run { readers: 1, undo: true, start: Start::Fresh, ..run(&[], &[pruner(4)]) })]
+#[case::reader_of_what_is_condemned("reader of what is condemned", Run { readers: 1, start: Start::Condemned,
+    ..run(&[], &[pruner(2), pruner(1)]) })]
+#[case::reader_beside_a_repack("reader beside a repack", Run { readers: 1, ..run(&[], &[repacker(2), pruner(1)]) })]
+fn protocol_is_sound(#[case] name: &str, #[case] run: Run) {
+    assert_exhaustively_sound(name, run);
 }
 
-/// Takes minutes: `cargo test -p ark-engine model -- --ignored`.
+/// `cargo test -p ark-engine --release --test engine model -- --ignored --nocapture` takes minutes and 4 GiB.
 #[rstest]
-#[case::two_writers(run(&[writer(A | B, 1), writer(B, 1)], &[pruner(3)]))]
-#[case::adoption(Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(3)]) })]
-#[case::lenient_and_not(Run { stored: A, ..run(&[writer(B, 2)], &[lenient(2), pruner(1)]) })]
-#[case::adoption_from_a_lenient_pruner(Run { stored: A, late_creates: true, ..run(&[writer(B, 2), writer(B, 1)], &[lenient(3)]) })]
-#[case::two_pruners(run(&[writer(A | B, 1)], &[pruner(2), pruner(2)]))]
-#[case::two_pruners_and_a_retry(Run { late_creates: true, ..run(&[writer(A | B, 2)], &[pruner(2), pruner(1)]) })]
-#[case::repack(run(&[writer(B, 1)], &[repacker(2), pruner(1)]))]
-#[case::reinstated(Run { unmarked: true, ..run(&[writer(A | B, 1), writer(A, 1)], &[pruner(2)]) })]
-#[case::stale_pruner(Run { first: 0, stored: A, forgettable: 0b10,
+#[case::two_writers("two writers, larger", run(&[writer(A | B, 1), writer(B, 1)], &[pruner(3)]))]
+#[case::adoption("adoption, larger", Run { stored: A, late_creates: true, ..run(&[writer(B, 1), writer(B, 1)], &[pruner(3)]) })]
+#[case::lenient_and_not("lenient and not", Run { start: Start::Left, stored: A, late_creates: true, late_deletes: true,
+    ..run(&[writer(B, 1)], &[lenient(2), pruner(1)]) })]
+#[case::adoption_from_a_lenient_pruner("adoption from a lenient pruner", Run { start: Start::Left, stored: A, late_creates: true, late_deletes: true,
+    ..run(&[writer(B, 1), writer(B, 1)], &[lenient(3)]) })]
+#[case::lenient_and_not_whole("lenient and not, whole", Run { stored: A, ..run(&[writer(B, 2)], &[lenient(2), pruner(1)]) })]
+#[case::adoption_from_a_lenient_pruner_whole("adoption from a lenient pruner, whole",
+    Run { stored: A, late_creates: true, ..run(&[writer(B, 2), writer(B, 1)], &[lenient(3)]) })]
+#[case::reader_of_a_new_backup("reader of a new backup, larger", Run { readers: 1, undo: true, start: Start::Fresh,
+    ..run(&[], &[pruner(3), pruner(1)]) })]
+#[case::reader_of_what_is_condemned("reader of what is condemned, larger", Run { readers: 1, undo: true, start: Start::Condemned,
+    ..run(&[], &[pruner(3), pruner(1)]) })]
+#[case::reader_beside_a_repack("reader beside a repack, larger", Run { readers: 1, ..run(&[], &[repacker(3), pruner(1)]) })]
+#[case::reader_and_two_pruners("reader and two pruners, larger", Run { readers: 1, forgettable: 0b11,
+    ..run(&[writer(A | B, 1)], &[pruner(2), pruner(1)]) })]
+#[case::reader_and_retry("reader and a retry, larger", Run { readers: 1, forgettable: 0b111, ..run(&[writer(A | B, 2)], &[pruner(3)]) })]
+#[case::two_pruners("two pruners, larger", run(&[writer(A | B, 1)], &[pruner(2), pruner(2)]))]
+#[case::two_pruners_and_a_retry("two pruners and a retry, larger", Run { late_creates: true, ..run(&[writer(A | B, 2)], &[pruner(2), pruner(1)]) })]
+#[case::repack("repack, larger", run(&[writer(B, 1)], &[repacker(2), pruner(1)]))]
+#[case::reinstated("reinstated, larger", Run { start: Start::Condemned, ..run(&[writer(A | B, 1), writer(A, 1)], &[pruner(2)]) })]
+#[case::stale_pruner("stale pruner, larger", Run { first: 0, stored: A, forgettable: 0b10,
     ..run(&[writer(A, 1), writer(A, 1)], &[pruner(2), pruner(1)]) })]
-#[ignore = "takes minutes"]
-fn protocol_is_sound_in_larger_runs(#[case] run: Run) {
-    assert_exhaustively_sound(run);
+#[ignore = "takes minutes, and is for a release build"]
+fn protocol_is_sound_in_larger_runs(#[case] name: &str, #[case] run: Run) {
+    assert_exhaustively_sound(name, run);
 }
 
 #[rstest]
 #[case::retries(run(&[writer(A | B, 2), writer(B, 2)], &[repacker(4), pruner(3)]))]
 #[case::three_writers(run(&[writer(A | B, 1), writer(B, 1), writer(A, 1)], &[repacker(4), repacker(3)]))]
-#[case::adoption(run(&[writer(A | B, 2), writer(B, 2)], &[lenient(4), lenient(3)]))]
+#[case::adoption(Run { readers: 1, ..run(&[writer(A | B, 2), writer(B, 2)], &[lenient(4), lenient(3)]) })]
+#[case::reader(Run { readers: 1, start: Start::Fresh, ..run(&[writer(A | B, 2)], &[repacker(4), lenient(3)]) })]
 fn protocol_is_sound_in_random_walks(#[case] run: Run) {
     let run = Run {
         undo: true,
         late_creates: true,
+        late_deletes: true,
         forgettable: 0b11_1111,
         ..run
     };
@@ -155,7 +208,7 @@ fn run_that_breaks(mutant: Mutant) -> Run {
         ..run(&[writer(B, 1), writer(B, 1)], &[pruner(2)])
     };
     let condemned = Run {
-        unmarked: true,
+        start: Start::Condemned,
         stored: A,
         ..run(&[writer(A, 1)], &[pruner(1), pruner(1)])
     };
@@ -196,6 +249,27 @@ fn run_that_breaks(mutant: Mutant) -> Run {
         },
         Mutant::SegmentsDeletedBeforePublish => run(&[], &[repacker(1), pruner(1)]),
         Mutant::RepackDropsAtOnce => run(&[writer(A | B, 1)], &[repacker(2)]),
+        Mutant::NoReaderPin => Run {
+            readers: 1,
+            ..run(&[], &[pruner(2)])
+        },
+        Mutant::ForgottenStaysListed => Run {
+            readers: 1,
+            start: Start::Fresh,
+            ..run(&[], &[pruner(2)])
+        },
+        Mutant::UnlistedDroppedAtOnce => Run {
+            readers: 1,
+            start: Start::Condemned,
+            ..run(&[], &[pruner(1)])
+        },
+        Mutant::LeftAfterAdoption => Run {
+            start: Start::Adopted,
+            stored: A,
+            late_creates: true,
+            late_deletes: true,
+            ..run(&[writer(A, 1)], &[lenient(4)])
+        },
     };
     Run {
         mutant: Some(mutant),
@@ -228,15 +302,53 @@ fn run_that_breaks(mutant: Mutant) -> Run {
 #[case::watermark_goes_back(Mutant::WatermarkGoesBack)]
 #[case::undo_without_epoch(Mutant::UndoWithoutEpoch)]
 #[case::repack_drops_at_once(Mutant::RepackDropsAtOnce)]
+#[case::no_reader_pin(Mutant::NoReaderPin)]
+#[case::forgotten_stays_listed(Mutant::ForgottenStaysListed)]
+#[case::unlisted_dropped_at_once(Mutant::UnlistedDroppedAtOnce)]
+#[case::left_after_adoption(Mutant::LeftAfterAdoption)]
 fn every_rule_is_needed(#[case] mutant: Mutant) {
+    // One thread, so that the counterexample is a shortest one.
     let checker = run_that_breaks(mutant)
         .checker()
-        .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
+    let mut found: Vec<_> = checker.discoveries().into_iter().collect();
+    found.sort_by_key(|(property, _)| *property);
     assert!(
-        !checker.discoveries().is_empty(),
+        !found.is_empty(),
         "no counterexample: the rule is not needed, or not modelled"
     );
+    for (property, path) in found {
+        println!(
+            "{mutant:?}: {property}, {} steps",
+            path.into_actions().len()
+        );
+    }
+    assert!(
+        row(&format!("`{mutant:?}`")).is_some(),
+        "the chapter's table of mutants"
+    );
+}
+
+/// Rules that are there for writers, and without which a reader is cut off as well.
+#[rstest]
+#[case::stale_pin(Mutant::StalePin, pruner(3))]
+#[case::no_quiescence(Mutant::NoQuiescence, pruner(2))]
+#[case::repack_drops_at_once(Mutant::RepackDropsAtOnce, repacker(1))]
+#[case::no_reader_pin(Mutant::NoReaderPin, pruner(2))]
+fn readers_need_it(#[case] mutant: Mutant, #[case] pruner: PrunerPlan) {
+    let run = Run {
+        readers: 1,
+        reclaim: false,
+        mutant: Some(mutant),
+        ..run(&[], &[pruner])
+    };
+    let checker = run
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyOf(["readers read"].into()))
+        .spawn_bfs()
+        .join();
+    assert!(checker.discovery("readers read").is_some());
 }

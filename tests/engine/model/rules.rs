@@ -8,7 +8,8 @@
 pub enum Mutant {
     /// A writer reuses chunks in packs that its view lists as condemned.
     ReuseCondemned,
-    /// A writer skips the check per chunk for a parent that its view's head did not mark.
+    /// A writer skips the check per chunk for a parent that its view's head did not mark; and [`Self::UnlistedDroppedAtOnce`],
+    /// for one of the two rules is enough for writers.
     TrustUnmarkedParent,
     /// A writer goes on although an epoch was published between its two reads of the head.
     StalePin,
@@ -52,4 +53,12 @@ pub enum Mutant {
     UndoWithoutEpoch,
     /// Repack drops the old location in the epoch that publishes the new one.
     RepackDropsAtOnce,
+    /// A restore or a verify reads without a pin.
+    NoReaderPin,
+    /// A forgotten backup stays on the list until the watermark has passed it, although its packs are condemned.
+    ForgottenStaysListed,
+    /// An epoch that takes away a backup which no epoch has listed drops packs like any other epoch.
+    UnlistedDroppedAtOnce,
+    /// What a fenced session left is left to it although a backup has adopted one of its packs.
+    LeftAfterAdoption,
 }

@@ -88,7 +88,11 @@ impl Planner {
         };
         let mut silent = 0;
         // Once an epoch may condemn a pack, its session is retired with it: what was adopted is left to nobody.
-        for slot in each(listing.fences & !parent.retired & !universe & !own) {
+        let adopted = match self.mutant {
+            Some(Mutant::LeftAfterAdoption) => 0,
+            _ => universe,
+        };
+        for slot in each(listing.fences & !parent.retired & !adopted & !own) {
             if self.lenient && repository.bases[slot] >= parent.watermark {
                 silent |= one(slot);
             }
@@ -103,11 +107,24 @@ impl Planner {
         // Backups.
         let forgotten = counting & listing.forgotten & !listing.undone;
         let marked = counting & !forgotten;
+        let mut stays = 0;
+        if self.mutant == Some(Mutant::ForgottenStaysListed) {
+            for slot in each(forgotten).filter(|slot| repository.bases[*slot] >= watermark) {
+                stays |= one(slot);
+            }
+        }
+        // Who reads a backup that is taken away before any epoch has listed it may rely on a pack that was condemned
+        // while that backup was written: what is condemned is condemned anew.
+        let at_once = matches!(
+            self.mutant,
+            Some(Mutant::UnlistedDroppedAtOnce | Mutant::TrustUnmarkedParent)
+        );
+        let unlisted = forgotten & !parent.marked != 0 && !at_once;
         let mut epoch = Epoch {
             number,
             watermark,
-            marked,
-            gone: parent.gone | forgotten,
+            marked: marked | stays,
+            gone: parent.gone | forgotten & !stays,
             retired: parent.retired | listing.fences & !silent | own,
             condemned: parent.condemned,
             ..Epoch::default()
@@ -168,6 +185,8 @@ impl Planner {
                 if self.mutant == Some(Mutant::RepackDropsAtOnce) && has(repacked, pack) {
                     dropping |= one(pack);
                 }
+            } else if unlisted {
+                epoch.condemned[pack] = number;
             } else if quiescent {
                 dropping |= one(pack);
             }
