@@ -6,5 +6,7 @@
 
 mod bad_input;
 mod help;
+mod prune;
 mod run;
 mod smoke;
+mod terminal;

@@ -27,6 +27,28 @@ async fn backups_come_back_from_a_folder_and_from_a_bucket() {
     live(&bucket, &api, &data, 2).await;
 }
 
+/// What of the data set the comparison with the cluster calls changed.
+fn changed_since(place: &Place, prefix: &str) -> Vec<String> {
+    let diff = place
+        .ark
+        .run(&["backup", "diff", "changed", "--live", "-o", "json"]);
+    let report = diff.done().json();
+    let text = |one: &serde_json::Value, field: &str| one[field].as_str().unwrap_or("").to_owned();
+    let differences = report["differences"].as_array().unwrap().iter();
+    differences
+        .filter(|one| one["change"] == "changed")
+        .map(|one| {
+            [
+                text(one, "resource"),
+                text(one, "namespace"),
+                text(one, "name"),
+            ]
+        })
+        .filter(|[_, namespace, name]| namespace.starts_with(prefix) || name.starts_with(prefix))
+        .map(|[resource, namespace, name]| format!("{resource} {namespace}/{name}"))
+        .collect()
+}
+
 async fn live(place: &Place, api: &Api, data: &Dataset, seed: u64) {
     let first = place.backup("first");
     assert_eq!(first["status"]["phase"], "Completed", "{first:#}");
@@ -47,6 +69,8 @@ async fn live(place: &Place, api: &Api, data: &Dataset, seed: u64) {
         ..change
     };
     churn(api, &gone).await.unwrap();
+    let rotated = place.ark.run(&["repo", "keys", "rotate", "-o", "json"]);
+    assert_eq!(rotated.done().json()["number"], 2);
     let third = place.backup("changed");
     let added = third["repository"]["addedBytes"].as_u64().unwrap();
     let all = first["repository"]["addedBytes"].as_u64().unwrap();
@@ -77,7 +101,39 @@ async fn live(place: &Place, api: &Api, data: &Dataset, seed: u64) {
     let report = restored.done().json();
     assert_eq!(report["status"]["phase"], "Completed", "{report:#}");
     assert_eq!(report["report"]["counts"]["failed"], 0);
+    let requests = &report["run"]["storeRequests"];
+    assert!(requests["get"].as_u64() > Some(0), "{requests:#}");
+    assert!(requests["bytesRead"].as_u64() > Some(0), "{requests:#}");
     assert_same(&before, &snapshot(api, data.prefix()).await);
+    let prefix = data.prefix();
+    assert_eq!(changed_since(place, prefix), Vec::<String>::new());
+    let map = api
+        .list("/api/v1/configmaps", "")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|raw| serde_json::from_str::<serde_json::Value>(raw.get()).unwrap())
+        .map(|map| map["metadata"].clone())
+        .find(|map| {
+            map["namespace"]
+                .as_str()
+                .unwrap()
+                .starts_with(data.prefix())
+        })
+        .unwrap();
+    let [namespace, name] = ["namespace", "name"].map(|field| map[field].as_str().unwrap());
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+    for (data, expected) in [
+        (
+            json!({"key-of-the-test": "1"}),
+            vec![format!("configmaps {namespace}/{name}")],
+        ),
+        // As it was, but for what counts its changes.
+        (json!({"key-of-the-test": null}), Vec::new()),
+    ] {
+        api.patch(&path, &json!({"data": data})).await.unwrap();
+        assert_eq!(changed_since(place, prefix), expected);
+    }
     let described = place.ark.run(&["restore", "describe", "back"]).done();
     assert!(described.stdout.contains("Completed"), "{described}");
 

@@ -144,7 +144,7 @@ pub struct DiffArgs {
         conflicts_with = "live"
     )]
     pub after: Option<String>,
-    /// Compare with the cluster as it is now
+    /// Compare with the cluster as it is now, but for what the cluster writes by itself
     #[arg(long)]
     pub live: bool,
     /// Show how each object differs, as a unified diff

@@ -17,6 +17,19 @@ use super::context::Context;
 use super::error::Result;
 use super::exit::Exit;
 
+/// The requests to the store that a verb made, as its JSON has them.
+fn store_requests(counts: &ark_engine::store::RequestCounts) -> serde_json::Value {
+    serde_json::json!({
+        "get": counts.get,
+        "head": counts.head,
+        "put": counts.put,
+        "list": counts.list,
+        "delete": counts.delete,
+        "bytesRead": counts.bytes_read,
+        "bytesWritten": counts.bytes_written,
+    })
+}
+
 /// Runs a verb to its end.
 pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
     match verb {
@@ -26,6 +39,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Keys(KeysCommand::Add(args)) => repo::keys::add(args, context).await,
         Verb::Keys(KeysCommand::Remove(args)) => repo::keys::remove(args, context).await,
         Verb::Keys(KeysCommand::Recovery) => repo::keys::recovery(context).await,
+        Verb::Keys(KeysCommand::Rotate(args)) => repo::keys::rotate(args, context).await,
         Verb::BackupCreate(args) => backup::create::run(args, context).await,
         Verb::BackupGet(args) => backup::get::run(args, context).await,
         Verb::BackupDescribe(args) => backup::describe::run(args, context).await,

@@ -1,6 +1,6 @@
 //! `ark prune`
 
-use ark_engine::{PruneOptions, PruneReport};
+use ark_engine::{PruneOptions, PrunePlan, PruneReport};
 
 use crate::cli::args::maintenance::PruneArgs;
 use crate::cli::context::Context;
@@ -21,9 +21,7 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
             .unless(repository.plan_prune(&options))
             .await?
             .doing("cannot plan the prune")?;
-        context
-            .printer
-            .one(&plan, "", || safe_text(&plan.to_string()))?;
+        context.printer.one(&plan, "", || plan_text(&plan))?;
         context.talk.note("nothing was changed");
         return Ok(Exit::Ok);
     }
@@ -32,7 +30,7 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     // Dropping it anywhere is safe: every step leaves a whole repository, and the next prune goes on.
     let pruned = interrupt
         .unless(repository.prune(&options, |plan| {
-            for line in safe_text(&plan.to_string()).lines() {
+            for line in plan_text(plan).lines() {
                 talk.note(line);
             }
             progress.set("prune: working");
@@ -55,6 +53,15 @@ pub async fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
     }
     talk.note("run `ark repair`");
     Ok(Exit::Damage)
+}
+
+fn plan_text(plan: &PrunePlan) -> String {
+    let mut text = String::new();
+    match plan.write(&mut text, &human_size) {
+        Ok(()) => safe_text(&text),
+        // A String takes everything.
+        Err(_) => safe_text(&plan.to_string()),
+    }
 }
 
 /// What the bucket keeps, and what was passed over.
@@ -142,4 +149,77 @@ fn text(report: &PruneReport) -> String {
             .field("In case of", report.kept_for.join("\n"));
     }
     out.render()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ark_engine::prune::{Kept, Refused};
+
+    use super::*;
+
+    fn refused(object: &str, until: Option<&str>) -> Refused {
+        Refused {
+            object: object.to_owned(),
+            until: until.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_the_bucket_keeps_is_told_with_how_long() {
+        let mut report = PruneReport {
+            packs_deleted: 1200,
+            kept: Kept {
+                packs: 1200,
+                bytes: 3 << 30,
+                last: None,
+            },
+            ..PruneReport::default()
+        };
+        assert_eq!(
+            explain(&report),
+            [
+                "1,200 deleted packs (3.0GiB) stay in the bucket as older versions; a lifecycle rule for noncurrent versions \
+              frees them"
+            ]
+        );
+        assert!(text(&report).contains("Kept by the bucket:"));
+        report.kept.last = Some(refused("packs/data/5c/x", Some("2026-12-01T09:00:00Z")));
+        let told = explain(&report).remove(0);
+        assert!(
+            told.contains("the last (packs/data/5c/x) locked until 2026-12-01T09:00:00Z"),
+            "{told}"
+        );
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(value["kept"]["packs"], 1200);
+        assert_eq!(value["kept"]["last"]["object"], "packs/data/5c/x");
+    }
+
+    #[test]
+    fn what_the_store_does_not_delete_is_told_with_the_last_date() {
+        let mut report = PruneReport {
+            refused: vec![
+                refused("packs/data/00/a", Some("2026-12-01T00:00:00Z")),
+                refused("packs/data/00/b", Some("2026-12-03T00:00:00Z")),
+                refused("packs/data/00/c", None),
+            ],
+            ..PruneReport::default()
+        };
+        assert_eq!(
+            explain(&report),
+            [
+                "the store keeps 3 objects that are to go, the last (packs/data/00/b) until 2026-12-03T00:00:00Z; nothing is \
+              lost, and a later prune deletes them"
+            ]
+        );
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(value["refused"][1]["until"], "2026-12-03T00:00:00Z");
+        report.refused.drain(..2);
+        assert!(explain(&report)[0].contains("until an unknown time"));
+        report.refused.clear();
+        report.forged = vec!["epochs/x".to_owned()];
+        assert!(explain(&report)[0].starts_with("epochs/x was ignored"));
+        report.forged.clear();
+        assert_eq!(explain(&report), Vec::<String>::new());
+    }
 }

@@ -161,12 +161,17 @@ impl PrunePlan {
     }
 }
 
-impl fmt::Display for PrunePlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PrunePlan {
+    /// The text, a line for each step, with bytes as `size` writes them.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, f: &mut dyn fmt::Write, size: &dyn Fn(u64) -> String) -> fmt::Result {
         writeln!(
             f,
-            "packs in the repository: {} ({} bytes)",
-            self.packs, self.bytes
+            "packs in the repository: {} ({})",
+            self.packs,
+            size(self.bytes)
         )?;
         for (id, name) in &self.remove {
             writeln!(f, "collect backup {name} ({id})")?;
@@ -175,45 +180,46 @@ impl fmt::Display for PrunePlan {
             writeln!(f, "end dead session {session}")?;
         }
         for line in &self.drop {
-            writeln!(f, "delete {} ({} bytes)", line.pack, line.size)?;
+            writeln!(f, "delete {} ({})", line.pack, size(line.size))?;
         }
         for line in &self.condemn {
-            writeln!(
-                f,
-                "condemn, then delete {} ({} bytes)",
-                line.pack, line.size
-            )?;
+            let (pack, size) = (line.pack, size(line.size));
+            writeln!(f, "condemn, then delete {pack} ({size})")?;
         }
         for line in &self.repack {
+            let (unused, size) = (size(line.unused), size(line.size));
             writeln!(
                 f,
-                "rewrite {} ({} of {} bytes are not needed)",
-                line.pack, line.unused, line.size
+                "rewrite {} ({unused} of {size} are not needed)",
+                line.pack
             )?;
         }
         for pack in &self.reinstate {
             writeln!(f, "keep {pack} after all: it is needed again")?;
         }
         for session in &self.waiting_for {
-            writeln!(
-                f,
-                "wait for session {session}: {} bytes are held back",
-                self.held_back_bytes
-            )?;
+            let held = size(self.held_back_bytes);
+            writeln!(f, "wait for session {session}: {held} are held back")?;
         }
         for session in &self.kept_for {
+            let kept = size(self.kept_bytes);
             writeln!(
                 f,
-                "keep for a day what session {session} wrote, in case that it comes back: {} bytes in all",
-                self.kept_bytes
+                "keep for a day what session {session} wrote, in case that it comes back: {kept} in all"
             )?;
         }
         writeln!(
             f,
-            "reclaimable: {} bytes; not needed, not worth a rewrite: {} bytes",
-            self.reclaimable_bytes(),
-            self.unused_bytes
+            "reclaimable: {}; not needed, not worth a rewrite: {}",
+            size(self.reclaimable_bytes()),
+            size(self.unused_bytes)
         )
+    }
+}
+
+impl fmt::Display for PrunePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|bytes| format!("{bytes} bytes"))
     }
 }
 

@@ -31,6 +31,7 @@ mod minio;
 mod ports;
 mod process;
 mod s3;
+mod terminal;
 
 pub use api::{Api, ApiError, Listed, Resource};
 pub use ark::{Ark, Ran, Running};
@@ -46,3 +47,4 @@ pub use load::{LoadReport, load, unload};
 pub use minio::{Minio, MinioOptions};
 pub use process::stop_folder;
 pub use s3::{Answer, S3, Version};
+pub use terminal::Terminal;

@@ -22,6 +22,7 @@ use crate::cli::printer::Table;
 use crate::cli::progress::{Progress, Talk};
 use crate::cli::size::{grouped, human_size};
 use crate::cli::spec;
+use crate::cli::verbs::store_requests;
 use crate::cluster::Cluster;
 
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
@@ -246,15 +247,7 @@ fn result(
             json!({
                 "seconds": seconds,
                 "apiRequests": report.requests,
-                "storeRequests": {
-                    "get": store.get,
-                    "head": store.head,
-                    "put": store.put,
-                    "list": store.list,
-                    "delete": store.delete,
-                    "bytesRead": store.bytes_read,
-                    "bytesWritten": store.bytes_written,
-                },
+                "storeRequests": store_requests(store),
             }),
         );
     }

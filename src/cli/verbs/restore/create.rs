@@ -25,6 +25,7 @@ use crate::cli::size::grouped;
 use crate::cli::source::BackupSource;
 use crate::cli::spec;
 use crate::cli::time::name_stamp;
+use crate::cli::verbs::store_requests;
 use crate::restore::{self, Key, Monitor, Options, Outcome, Plan, RestoreReport, Severity, Wave};
 
 pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit> {
@@ -227,7 +228,9 @@ async fn real(
     let mut value = json!(wanted);
     if let Value::Object(map) = &mut value {
         map.insert("report".to_owned(), json!(report));
-        map.insert("run".to_owned(), json!({ "seconds": seconds }));
+        let store = repository.store().counters();
+        let run = json!({ "seconds": seconds, "storeRequests": store_requests(&store) });
+        map.insert("run".to_owned(), run);
     }
     context.printer.one(&value, &restore_name(&name), || {
         text(&name, &report, seconds)

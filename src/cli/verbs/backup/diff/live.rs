@@ -1,8 +1,10 @@
 //! A backup and the cluster as it is now.
 //!
-//! The cluster is listed by the same plan that a backup with the same spec would have. Of each live object only its key
-//! and a hash stay in memory, so memory grows by about a hundred bytes an object of one resource. A resource that cannot
-//! be listed, or is served in another version now, is named and not compared.
+//! The cluster is listed by the same plan that a backup with the same spec would have. An object is changed if a restore
+//! would find that it differs: what the cluster writes by itself ([`crate::restore::compare`]) does not count, else everything
+//! that was ever restored, and every object with a status, would be. Of each live object only its key and two hashes stay in
+//! memory, so memory grows by about 150 bytes an object of one resource. A resource that cannot be listed, or is served in
+//! another version now, is named and not compared.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +23,58 @@ use crate::cli::difference::{Change, Difference, Side, Tally, one_sided};
 use crate::cli::error::{Doing, Error, Result};
 use crate::cli::exit::Exit;
 use crate::cli::objects::{BackedUpResource, resources};
+use crate::cli::size::grouped;
 use crate::cluster::kinds::NAMESPACES;
-use crate::cluster::{Cluster, ListOptions, Lister, Selector};
+use crate::cluster::{Cluster, GroupResource, ListOptions, Lister, Selector};
+use crate::restore::compare::normalise;
 
 /// How many objects are read from the repository at once.
 const BATCH: usize = 64;
 
-/// The live objects of a resource: `namespace/name` to the hash of what the apiserver sends.
-type Live = BTreeMap<Vec<u8>, blake3::Hash>;
+/// The live objects of a resource, by `namespace/name`.
+type Live = BTreeMap<Vec<u8>, Print>;
+
+/// What tells objects apart.
+struct Print {
+    /// Hash of what the apiserver sends.
+    sent: blake3::Hash,
+    /// Hash of what of it counts.
+    counts: blake3::Hash,
+}
+
+fn counts(raw: &[u8], resource: &GroupResource) -> Result<blake3::Hash, serde_json::Error> {
+    let mut object: serde_json::Value = serde_json::from_slice(raw)?;
+    normalise(&mut object, resource);
+    let mut hasher = blake3::Hasher::new();
+    feed(&object, &mut hasher);
+    Ok(hasher.finalize())
+}
+
+/// Hashes a value whatever the order of its fields.
+fn feed(value: &serde_json::Value, hasher: &mut blake3::Hasher) {
+    use serde_json::Value;
+    let mut part = |tag: u8, bytes: &[u8]| {
+        hasher.update(&[tag]);
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    match value {
+        Value::Array(list) => {
+            part(b'[', &(list.len() as u64).to_le_bytes());
+            list.iter().for_each(|value| feed(value, hasher));
+        }
+        Value::Object(map) => {
+            part(b'{', &(map.len() as u64).to_le_bytes());
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            for (name, value) in sorted {
+                feed(&Value::String(name.clone()), hasher);
+                feed(value, hasher);
+            }
+        }
+        Value::String(text) => part(b'"', text.as_bytes()),
+        other => part(b'1', other.to_string().as_bytes()),
+    }
+}
 
 pub async fn run(args: &DiffArgs, context: &mut Context) -> Result<(Tally, Exit)> {
     let repository = context.open().await?;
@@ -60,6 +106,7 @@ pub async fn run(args: &DiffArgs, context: &mut Context) -> Result<(Tally, Exit)
         spec,
         patch: args.patch,
         sink: Sink::new(&mut context.printer, args),
+        alike: 0,
     };
     for listing in &plan.listings {
         progress.set(format!("comparing {}", listing.resource));
@@ -78,17 +125,18 @@ pub async fn run(args: &DiffArgs, context: &mut Context) -> Result<(Tally, Exit)
         }
         match list(&cluster, &plan, listing, &selectors).await {
             Ok(live) => side.compare(listing, backed_up, live).await?,
-            Err(error) if error.is_forbidden() || error.is_not_found() => {
+            Err(LiveError::Cluster(error)) if error.is_forbidden() || error.is_not_found() => {
                 talk.line(&format!(
                     "ark: {} is not compared: {error}",
                     listing.resource
                 ));
                 exit = Exit::PartiallyFailed;
             }
-            Err(source) => {
+            Err(LiveError::Cluster(source)) => {
                 let doing = format!("cannot list {}", listing.resource);
                 return Err(Error::Cluster { doing, source });
             }
+            Err(LiveError::Object(of, source)) => return Err(Error::Document { of, source }),
         }
     }
     drop(progress);
@@ -105,7 +153,25 @@ pub async fn run(args: &DiffArgs, context: &mut Context) -> Result<(Tally, Exit)
             ));
         }
     }
+    if side.alike > 0 {
+        talk.note(&format!(
+            "{} more differ only in what the cluster writes by itself",
+            grouped(side.alike)
+        ));
+    }
     Ok((side.sink.finish()?, exit))
+}
+
+/// Why a resource cannot be listed.
+enum LiveError {
+    Cluster(crate::cluster::Error),
+    Object(String, serde_json::Error),
+}
+
+impl From<crate::cluster::Error> for LiveError {
+    fn from(error: crate::cluster::Error) -> LiveError {
+        LiveError::Cluster(error)
+    }
 }
 
 async fn list(
@@ -113,7 +179,7 @@ async fn list(
     plan: &Plan,
     listing: &Listing,
     selectors: &[Selector],
-) -> Result<Live, crate::cluster::Error> {
+) -> Result<Live, LiveError> {
     let is_namespaces = listing.resource.name == NAMESPACES;
     let scopes: Vec<Option<String>> = match &listing.namespaces {
         None => vec![None],
@@ -146,7 +212,14 @@ async fn list(
                     && (selectors.is_empty()
                         || selectors.iter().any(|selector| selector.matches(labels())));
                 if taken {
-                    live.insert(item.key().into_bytes(), blake3::hash(item.raw.as_bytes()));
+                    let raw = item.raw.as_bytes();
+                    let print = Print {
+                        sent: blake3::hash(raw),
+                        counts: counts(raw, &listing.resource.name).map_err(|source| {
+                            LiveError::Object(format!("{} {}", listing.resource, meta.name), source)
+                        })?,
+                    };
+                    live.insert(item.key().into_bytes(), print);
                 }
             }
         }
@@ -161,6 +234,8 @@ struct Comparison<'a> {
     spec: &'a BackupSpec,
     patch: bool,
     sink: Sink<'a>,
+    /// Objects that are equal as far as it counts, and not to the byte.
+    alike: u64,
 }
 
 impl Comparison<'_> {
@@ -219,8 +294,16 @@ impl Comparison<'_> {
             };
             let stored = stored.doing(format!("cannot read {parsed} from the backup"))?;
             let now = live.remove(&key[prefix.len()..]);
-            if now == Some(blake3::hash(&stored)) {
-                continue;
+            if let Some(now) = &now {
+                if now.sent == blake3::hash(&stored) {
+                    continue;
+                }
+                let stored = counts(&stored, &listing.resource.name)
+                    .map_err(unreadable(parsed.to_string()))?;
+                if now.counts == stored {
+                    self.alike += 1;
+                    continue;
+                }
             }
             let change = match now {
                 Some(_) => Change::Changed,
