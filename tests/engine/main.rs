@@ -4,6 +4,7 @@
 mod adoption;
 mod damage;
 mod features;
+mod first_error;
 mod forgery;
 mod gate;
 mod locks;

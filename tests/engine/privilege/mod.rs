@@ -124,6 +124,7 @@ async fn each_role_does_its_work_and_no_more() {
     full.undelete(&two.id).await.unwrap();
     refused_by_the_key("add", role.add_key(&unlock(), Role::Full).await);
     refused_by_the_key("remove", role.remove_key("0123456789abcdef").await);
+    refused_by_the_key("rotate", role.rotate_data_key().await);
 
     // Its credentials cannot either, whatever the key allows.
     let with_full_key = open(store.clone(), &unlock()).await;
@@ -131,6 +132,7 @@ async fn each_role_does_its_work_and_no_more() {
     refused_by_the_bucket("prune", with_full_key.prune(&NOW, |_| {}).await);
     let add = with_full_key.add_key(&backup_key(), Role::Full).await;
     refused_by_the_bucket("add", add);
+    refused_by_the_bucket("rotate", with_full_key.rotate_data_key().await);
     let epoch = full.info().await.unwrap().epoch;
     for key in [
         "keys/0123456789abcdef",
@@ -157,6 +159,12 @@ async fn each_role_does_its_work_and_no_more() {
     }
     assert_eq!(full.info().await.unwrap().epoch, epoch);
     assert_eq!(full.backups().await.unwrap().len(), 2);
+
+    // What the full role has rotated to, the backup role uses.
+    assert_eq!(full.rotate_data_key().await.unwrap().number, 2);
+    let more = items(100, |_| 5);
+    let rotated = backup(&role, "rotated", &more).await.unwrap();
+    assert_eq!(contents(&full, &rotated.id).await.unwrap(), more);
 
     // Who restores pins and reports, and cannot write a backup.
     let store = store_as(&minio, &restore_user);
