@@ -1,8 +1,8 @@
 //! From what is there to a plan: which packs to take out of force, and which entries of which backups are lost then.
 //!
-//! Packs are suspected if they are missing or have another size than the index says, if the journal of verifies calls them
-//! damaged, if a data key that sealed frames of theirs is lost, or if a tree node cannot be read from them; with `read_data` all are. Each suspect is read as a whole and judged
-//! anew: a suspicion alone takes nothing out of force.
+//! Packs are suspected if they are missing or have another size than the index says, if the journal of verifies calls
+//! them damaged, if a data key that sealed frames of theirs is lost, or if a tree node cannot be read from them; with
+//! `read_data` all are. Each suspect is read as a whole and judged anew: a suspicion alone takes nothing out of force.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
