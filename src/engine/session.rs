@@ -268,9 +268,10 @@ pub fn is_dead(session: &OpenSession, host: &dyn crate::env::Host, store_now: i6
     is_gone(session, host) || store_now - session.last_sign > EXPIRY_MS
 }
 
-/// Whether a pack condemned in `condemned` may be dropped while these sessions are open.
-pub fn may_drop(condemned: u64, open: &[OpenSession]) -> bool {
-    open.iter().all(|s| s.epoch >= condemned)
+/// Whether a session may rely on a pack that was condemned in `condemned`. One with a number above the head's looked at an
+/// epoch that is no longer there, because the bucket was put back: nobody knows what it found in that.
+pub fn may_rely_on(session: &OpenSession, condemned: u64, head: u64) -> bool {
+    session.epoch < condemned || session.epoch > head
 }
 
 impl From<tokio::task::JoinError> for Error {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::PruneOptions;
 use crate::index::{Index, MERGED_MAX};
 use crate::prune::mark::Marked;
-use crate::session::{OpenSession, may_drop};
+use crate::session::{OpenSession, may_rely_on};
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -316,7 +316,11 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                     size,
                 });
             }
-            (false, Some(&epoch)) if may_drop(epoch, open) && epoch <= quiet_since && !unlisted => {
+            (false, Some(&epoch))
+                if !open.iter().any(|s| may_rely_on(s, epoch, view.number))
+                    && epoch <= quiet_since
+                    && !unlisted =>
+            {
                 plan.drop.push(line);
             }
             (false, Some(&since)) => {
@@ -324,7 +328,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                 plan.held_back_bytes += size;
                 held.extend(
                     open.iter()
-                        .filter(|s| s.epoch < epoch)
+                        .filter(|s| may_rely_on(s, epoch, view.number))
                         .map(ToString::to_string),
                 );
                 plan.condemned.push(Condemned { pack, epoch, size });

@@ -4,12 +4,15 @@
 use ark_engine::repair::Summary;
 use ark_engine::verify::Unwatched;
 use ark_engine::{
-    Error, OpenOptions, RepairContent, RepairOptions, Repository, SessionId, VerifyOptions,
+    BackupStatus, BeginBackup, Commit, Counts, Dataset, Error, FrameClass, OpenOptions,
+    RepairContent, RepairOptions, Repository, SessionId, VerifyOptions,
 };
 
 use super::base::{NOW, bucket, objects_of};
 use crate::gate::Gate;
-use crate::roundtrip::{assert_sound, backup, contents, env, items, new_repository, unlock};
+use crate::roundtrip::{
+    assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+};
 
 async fn client(store: ark_engine::store::Store, state: &std::path::Path) -> Repository {
     let options = OpenOptions {
@@ -176,6 +179,66 @@ async fn a_commit_above_the_head_counts_and_can_be_collected() {
     assert!(!of_it("manifests/").await);
     assert!(!of_it("forgotten/").await);
     assert_sound(&rolled).await;
+}
+
+/// A backup began under an epoch that was taken away since: a prune waits for it.
+#[tokio::test]
+async fn what_a_session_above_the_head_relies_on_stays() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let content = items(100, |_| 1);
+    let one = backup(&repository, "one", &content).await.unwrap().id;
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let older = objects_of(&gate.store()).await;
+    for n in 2..6 {
+        let few = items(20, |_| n);
+        backup(&repository, &format!("{n}"), &few).await.unwrap();
+        repository.prune(&NOW, |_| {}).await.unwrap();
+    }
+    let late = BeginBackup {
+        name: "late".into(),
+        cluster: cluster(),
+    };
+    let late = repository.begin_backup(late).await.unwrap();
+    let is_epoch = |key: &str| key.starts_with("epochs/") || key.starts_with("index/epoch-");
+    let newer = objects_of(&gate.store()).await;
+    for key in newer.keys().filter(|key| is_epoch(key)) {
+        gate.store().delete(key).await.unwrap();
+    }
+    for (key, bytes) in older.iter().filter(|(key, _)| is_epoch(key)) {
+        gate.store().create(key, bytes.clone()).await.unwrap();
+    }
+
+    let state = tempfile::tempdir().unwrap();
+    let other = client(gate.store(), state.path()).await;
+    other.forget(&[one]).await.unwrap();
+    let report = other.prune(&NOW, |_| {}).await.unwrap();
+    assert_eq!(report.waiting_for.len(), 1, "{report:?}");
+    assert!(report.held_back_bytes > 0);
+
+    let mut chunks = late.chunks(FrameClass::Objects);
+    let mut map = late.map(Dataset::Objects);
+    for (key, value) in &content {
+        let value = chunks.put_value(value).await.unwrap();
+        map.push(key, &value).await.unwrap();
+    }
+    chunks.finish().await.unwrap();
+    let root = map.finish().await.unwrap().unwrap();
+    let committed = late
+        .commit(Commit {
+            document: Vec::new(),
+            datasets: vec![("objects".into(), root)],
+            counts: Counts::default(),
+            status: BackupStatus::Completed,
+            expires: None,
+            log: Vec::new(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
+    other.prune(&NOW, |_| {}).await.unwrap();
+    assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
+    assert_sound(&other).await;
 }
 
 struct Plain;
