@@ -179,12 +179,19 @@ pub struct Rotation {
 
 /// The data keys that frames of the index were sealed with.
 pub(crate) fn used(index: &Index) -> BTreeSet<u16> {
-    let segments = index.segments().iter();
-    segments
-        .flat_map(|loaded| &loaded.segment.tables.frames)
-        .filter(|frame| frame.data_key != 0 && frame.chunks != 0)
-        .map(|frame| frame.data_key)
-        .collect()
+    let (mut used, mut last) = (BTreeSet::new(), 0);
+    for frame in index
+        .segments()
+        .iter()
+        .flat_map(|l| &l.segment.tables.frames)
+    {
+        // Not collected: that would hold a number for each frame, of which there may be millions and hardly two kinds.
+        if frame.data_key != 0 && frame.data_key != last && frame.chunks != 0 {
+            last = frame.data_key;
+            used.insert(last);
+        }
+    }
+    used
 }
 
 impl Repository {
