@@ -91,10 +91,10 @@ impl Repository {
         }
         let open = self.open_sessions(view).await?;
         let Some(other) = open.iter().find(|s| s.id == claim.session) else {
-            // It may have committed since the view was made, and a prune have taken its pin.
-            if claim.epoch < view.body.watermark {
+            if claim.epoch < view.body.watermark || view.body.retired.contains(&claim.session) {
                 return Ok(());
             }
+            // It may have committed since the view was made, and a prune have taken its pin.
             return match self.read_commit(claim.epoch, claim.session).await {
                 Ok(Some(_)) => Err(taken(name)),
                 Ok(None) | Err(Error::Store(StoreError::NotFound { .. })) => Ok(()),

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod damage;
+mod deleted;
 mod features;
 mod first_error;
 mod forgery;

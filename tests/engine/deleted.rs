@@ -1,0 +1,136 @@
+//! A deleted backup that a prune has taken away while an older session is open: its commit's key stays taken until the
+//! watermark has passed it, and nobody takes what stands there for a backup.
+
+use ark_engine::repair::Summary;
+use ark_engine::{
+    BeginBackup, Error, OpenOptions, PruneOptions, RepairContent, RepairOptions, Repository,
+    SessionId, WriteSession,
+};
+
+use crate::gate::Gate;
+use crate::roundtrip::{
+    Items, assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+};
+
+const NOW: PruneOptions = PruneOptions {
+    now: true,
+    max_unused: 0.05,
+};
+const ALL: RepairOptions = RepairOptions {
+    index_only: false,
+    read_data: true,
+    forget_originals: false,
+};
+
+struct Plain;
+
+impl RepairContent for Plain {
+    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A repository with one backup, another one that was taken away, and an older session that is still open.
+struct Left {
+    repository: Repository,
+    kept: (SessionId, Items),
+    gone: SessionId,
+    open: WriteSession,
+}
+
+async fn left(gate: &Gate, state: &std::path::Path) -> Left {
+    new_repository(gate.store()).await;
+    let options = OpenOptions {
+        state_dir: Some(state.to_owned()),
+        ..OpenOptions::default()
+    };
+    let repository = Repository::open(gate.store(), env(), &unlock(), options)
+        .await
+        .unwrap();
+    let begin = BeginBackup {
+        name: "open".into(),
+        cluster: cluster(),
+    };
+    let open = repository.begin_backup(begin).await.unwrap();
+    let content = items(50, |_| 1);
+    let kept = backup(&repository, "kept", &content).await.unwrap().id;
+    let gone = backup(&repository, "gone", &items(300, |_| 2))
+        .await
+        .unwrap()
+        .id;
+    repository.forget(&[gone]).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let kept = (kept, content);
+    let left = Left {
+        repository,
+        kept,
+        gone,
+        open,
+    };
+    assert!(left.has("manifests/").await && left.has("forgotten/").await);
+    left
+}
+
+impl Left {
+    async fn has(&self, folder: &str) -> bool {
+        let objects = self.repository.store().list(folder).await.unwrap();
+        let id = self.gone.to_string();
+        objects.iter().any(|object| object.key.contains(&id))
+    }
+
+    /// The session ends, and a prune removes the rest.
+    async fn end(self) {
+        self.open.abort().await.unwrap();
+        self.repository.prune(&NOW, |_| {}).await.unwrap();
+        for folder in ["packs/", "index/", "manifests/", "sessions/", "forgotten/"] {
+            assert!(!self.has(folder).await, "{folder}");
+        }
+        let (id, content) = &self.kept;
+        assert_eq!(contents(&self.repository, id).await.unwrap(), *content);
+        assert_sound(&self.repository).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_away_is_no_backup_any_more() {
+    let (gate, state) = (Gate::new(), tempfile::tempdir().unwrap());
+    let left = left(&gate, state.path()).await;
+    let repository = &left.repository;
+    for result in [
+        repository.undelete(&left.gone).await,
+        repository.forget(&[left.gone]).await,
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}");
+    }
+    let rows = repository.backups().await.unwrap();
+    assert!(rows.iter().all(|row| row.row.id != left.gone), "{rows:?}");
+    // This client has seen it in force, and knows why it is not.
+    assert_sound(repository).await;
+    let plan = repository.plan_repair(&ALL).await.unwrap();
+    assert!(!plan.changes() && !plan.loses(), "{plan}");
+    let again = items(20, |_| 3);
+    let named = backup(repository, "gone", &again).await.unwrap().id;
+    assert_eq!(contents(repository, &named).await.unwrap(), again);
+    left.end().await;
+}
+
+/// Only the head says that it was taken away. When that is lost, its tombstone still tells that nobody wants it.
+#[tokio::test]
+async fn what_was_taken_away_does_not_come_back_with_a_head_that_is_made_anew() {
+    let (gate, state) = (Gate::new(), tempfile::tempdir().unwrap());
+    let left = left(&gate, state.path()).await;
+    let repository = &left.repository;
+    let index = repository.store().list("index/").await.unwrap();
+    let body = index.iter().find(|object| object.key.contains("epoch-"));
+    repository.store().delete(&body.unwrap().key).await.unwrap();
+    repository.repair(&ALL, &Plain, |_| {}).await.unwrap();
+    let rows = repository.backups().await.unwrap();
+    let back = rows.iter().find(|row| row.row.id == left.gone);
+    assert!(back.is_none_or(|row| row.forgotten.is_some()), "{rows:?}");
+    left.end().await;
+}
