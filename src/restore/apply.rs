@@ -122,6 +122,7 @@ impl Applier<'_> {
             },
             None => self.place(&item, namespace.as_deref(), &name).await,
         };
+        let created = matches!(placed, Placed::Created { .. });
         let (uid, outcome, owners) = match placed {
             Placed::Created { uid } => (uid, Outcome::Created, Some(known)),
             Placed::Resumed { uid, owners } => {
@@ -143,7 +144,20 @@ impl Applier<'_> {
         }
         if let Some(owners) = owners {
             let waits = owners < item.prepared.owners.len();
-            self.after(&item, namespace, &name, uid, waits).await;
+            self.after(&item, namespace.as_deref(), &name).await;
+            if let (true, Some(uid)) = (waits, uid) {
+                lock(&self.state.orphans).push(Orphan {
+                    only_ours: created && item.prepared.managed_fields.is_none(),
+                    key: Key {
+                        name,
+                        ..item.key.clone()
+                    },
+                    target: Arc::clone(item.target),
+                    namespace,
+                    uid,
+                    owners: item.prepared.owners.clone(),
+                });
+            }
         }
         self.record(item.key, &outcome);
     }
@@ -285,16 +299,8 @@ impl Applier<'_> {
     }
 
     /// What is done once an object is there.
-    async fn after(
-        &self,
-        item: &Item<'_>,
-        namespace: Option<String>,
-        name: &str,
-        uid: Option<Uid>,
-        waits: bool,
-    ) {
+    async fn after(&self, item: &Item<'_>, space: Option<&str>, name: &str) {
         let prepared = &item.prepared;
-        let space = namespace.as_deref();
         if item.key.resource == kinds::CUSTOM_RESOURCE_DEFINITIONS {
             lock(&self.state.definitions).push(name.to_owned());
         }
@@ -326,18 +332,6 @@ impl Applier<'_> {
                     format!("its status could not be restored: {}", reason(&error)),
                 );
             }
-        }
-        if let (true, Some(uid)) = (waits, uid) {
-            lock(&self.state.orphans).push(Orphan {
-                key: Key {
-                    name: name.to_owned(),
-                    ..item.key.clone()
-                },
-                target: Arc::clone(item.target),
-                namespace,
-                uid,
-                owners: prepared.owners.clone(),
-            });
         }
     }
 

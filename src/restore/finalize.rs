@@ -8,6 +8,11 @@
 //! Owners that were restored before what they own are known when it is created; only objects whose owners came later
 //! (pods before their ReplicaSets) are remembered and patched at the end. The patch names the uid of the object that was
 //! restored, so that one of the same name that somebody else made since is not touched.
+//!
+//! The patch of an object that this run has made, and that nobody applied, also clears who manages its fields: that was
+//! only this restore. An apiserver that need not account for each field patches in half the time, and whoever applies the
+//! object first is told of the same conflicts
+//! (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields>).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +40,18 @@ pub struct Orphan {
     pub uid: Uid,
     /// What owned it in the backup.
     pub owners: Vec<Owner>,
+    /// Whether this restore has made it and nobody else manages any of its fields.
+    pub only_ours: bool,
+}
+
+impl Orphan {
+    fn patch(&self, references: &[Value]) -> Value {
+        let mut metadata = json!({"uid": self.uid.to_string(), "ownerReferences": references});
+        if self.only_ours {
+            metadata["managedFields"] = json!([{}]);
+        }
+        json!({"metadata": metadata})
+    }
 }
 
 /// What became of an object that waited.
@@ -78,15 +95,28 @@ pub async fn relink(
             let linked = references.len() as u64;
             let dropped = orphan.owners.len() as u64 - linked;
             if linked > 0 {
-                let patch = json!({"metadata": {"uid": orphan.uid.to_string(), "ownerReferences": references}});
+                let patch = orphan.patch(&references);
                 let name = &orphan.key.name;
-                let answer =
-                    requests.patch(&orphan.target, orphan.namespace.as_deref(), name, None, &patch).await;
+                let answer = requests
+                    .patch(
+                        &orphan.target,
+                        orphan.namespace.as_deref(),
+                        name,
+                        None,
+                        &patch,
+                    )
+                    .await;
                 match answer {
                     Ok(_) => {}
                     // Deleted or replaced since: nothing of ours is left to link.
                     Err(error) if error.is_not_found() || error.is_conflict() => {
-                        return (orphan.key, Relinked::Done { linked: 0, dropped: 0 });
+                        return (
+                            orphan.key,
+                            Relinked::Done {
+                                linked: 0,
+                                dropped: 0,
+                            },
+                        );
                     }
                     Err(error) => return (orphan.key, Relinked::Failed(reason(&error))),
                 }

@@ -239,6 +239,19 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     let child = json!({"metadata": {"name": "child", "ownerReferences": [
         {"apiVersion": "v1", "kind": "ConfigMap", "name": "parent", "uid": parent["metadata"]["uid"]}]}});
     api.post(&format!("{core}/secrets"), &child).await.unwrap();
+    let mut applied = child.clone();
+    applied["apiVersion"] = json!("v1");
+    applied["kind"] = json!("Secret");
+    applied["metadata"]["name"] = json!("applied");
+    api.send(
+        http::Method::PATCH,
+        &format!("{core}/secrets/applied?fieldManager=somebody"),
+        "application/apply-patch+yaml",
+        "application/json",
+        applied.to_string().into(),
+    )
+    .await
+    .unwrap();
     let pods = format!("{core}/pods");
     while api.list(&pods, "").await.unwrap().len() < 3 {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -290,8 +303,8 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     .await
     .unwrap();
     assert_eq!(problems(&report), Vec::<String>::new());
-    assert_eq!(report.counts.created, 7, "{report:?}");
-    assert_eq!((report.relinked, report.owners_dropped), (5, 0));
+    assert_eq!(report.counts.created, 8, "{report:?}");
+    assert_eq!((report.relinked, report.owners_dropped), (6, 0));
     let owner = async |path: String| {
         let object = api.get(&path).await.unwrap();
         let owner = &object["metadata"]["ownerReferences"][0];
@@ -299,7 +312,20 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     };
     let parent = api.get(&format!("{core}/configmaps/parent")).await.unwrap();
     let linked = (json!("parent"), parent["metadata"]["uid"].clone());
-    assert_eq!(owner(format!("{core}/secrets/child")).await, linked);
+    for name in ["child", "applied"] {
+        assert_eq!(owner(format!("{core}/secrets/{name}")).await, linked);
+    }
+    let managers = async |name: &str| {
+        let object = api.get(&format!("{core}/secrets/{name}")).await.unwrap();
+        object["metadata"]["managedFields"].clone()
+    };
+    assert_eq!(managers("child").await, Value::Null);
+    let applied = managers("applied").await;
+    assert_eq!(
+        (&applied[0]["manager"], &applied[0]["operation"]),
+        (&json!("somebody"), &json!("Apply")),
+        "{applied}"
+    );
     // Long enough for the garbage collector to take what has no owner, and for controllers to make what they miss.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let names = |backup: &Objects, plural: &str| -> Vec<String> {
@@ -336,7 +362,7 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     let again = restore(&cluster, &backup, &wanted("shop"), &options, &Quiet)
         .await
         .unwrap();
-    assert_eq!((again.counts.created, again.resumed), (7, 7));
+    assert_eq!((again.counts.created, again.resumed), (8, 8));
     assert_eq!(
         (again.requests.create, again.requests.get, again.relinked),
         (1, 0, 0),
@@ -350,7 +376,7 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     let again = restore(&cluster, &backup, &wanted("shop"), &options, &Quiet)
         .await
         .unwrap();
-    assert_eq!((again.resumed, again.relinked), (7, 1));
+    assert_eq!((again.resumed, again.relinked), (8, 1));
     assert_eq!(owner(child).await, linked);
     // Under another name it is another restore, which finds everything as it should be.
     let other = restore(
@@ -364,7 +390,7 @@ async fn objects_find_their_owners_and_a_restore_goes_on_where_it_stopped() {
     .unwrap();
     assert_eq!(
         (other.counts.created, other.counts.unchanged, other.warnings),
-        (0, 7, 0),
+        (0, 8, 0),
         "{other:?}"
     );
 }
