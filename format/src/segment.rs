@@ -113,22 +113,83 @@ impl SegmentSealer<'_> {
     pub fn encode(
         &self,
         segment: &Segment,
-        mut salt: impl FnMut() -> [u8; SALT],
+        salt: impl FnMut() -> [u8; SALT],
     ) -> Result<Vec<u8>, DecodeError> {
-        segment.check()?;
-        let stream = segment.to_stream();
-        let blocks = stream.len().div_ceil(BLOCK) as u32;
-        let mut out = MAGIC.to_vec();
+        let tables = Tables {
+            packs: segment.packs.clone(),
+            frames: segment.frames.clone(),
+        };
+        let entries = segment.entries.iter().copied().map(Ok);
+        self.encode_rows(&tables, segment.entries.len() as u64, entries, salt)
+    }
+
+    /// Encodes and seals the segment of `count` entries as they come: nothing but the result is ever whole in memory.
+    ///
+    /// # Errors
+    /// What ends the entries, or [`DecodeError::Invalid`] and the like if they do not ascend, do not fit the tables, or are not
+    /// `count`.
+    pub fn encode_rows<E: From<DecodeError>>(
+        &self,
+        tables: &Tables,
+        count: u64,
+        entries: impl IntoIterator<Item = Result<Entry, E>>,
+        mut salt: impl FnMut() -> [u8; SALT],
+    ) -> Result<Vec<u8>, E> {
+        tables.check_tables()?;
+        let content = HEAD as u64
+            + (PACK_ROW * tables.packs.len() + FRAME_ROW * tables.frames.len()) as u64
+            + ENTRY as u64 * count;
+        let length = padded(content) as usize;
+        let blocks = length.div_ceil(BLOCK);
+        let mut out = Vec::with_capacity(HEADER + length + blocks * OVERHEAD);
+        out.extend_from_slice(MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&blocks.to_le_bytes());
+        out.extend_from_slice(&(blocks as u32).to_le_bytes());
         let header = out.clone();
-        for (number, block) in stream.chunks(BLOCK).enumerate() {
-            let sealed = self.with_binding(&header, number as u32, |b| {
-                seal(self.cipher, self.key, salt(), b, block)
-            })?;
-            out.extend_from_slice(&sealed);
+        let mut block = Vec::with_capacity(2 * BLOCK);
+        let mut number = 0;
+        let mut write = |bytes: &[u8], last: bool| -> Result<(), DecodeError> {
+            block.extend_from_slice(bytes);
+            while block.len() >= BLOCK || (last && !block.is_empty()) {
+                let full = block.len().min(BLOCK);
+                let sealed = self.with_binding(&header, number, |b| {
+                    seal(self.cipher, self.key, salt(), b, &block[..full])
+                })?;
+                out.extend_from_slice(&sealed);
+                block.drain(..full);
+                number += 1;
+            }
+            Ok(())
+        };
+        write(&count.to_le_bytes(), false)?;
+        write(&(tables.packs.len() as u32).to_le_bytes(), false)?;
+        write(&(tables.frames.len() as u32).to_le_bytes(), false)?;
+        for pack in &tables.packs {
+            write(&pack.to_row(), false)?;
         }
+        for frame in &tables.frames {
+            write(&frame.to_row(), false)?;
+        }
+        let (mut before, mut written) = (None, 0);
+        for entry in entries {
+            let entry = entry?;
+            tables.check(before.as_ref(), &entry)?;
+            write(&entry.to_row(), false)?;
+            before = Some(entry);
+            written += 1;
+        }
+        if written != count {
+            return Err(DecodeError::Invalid("its entries are not as many as it says").into());
+        }
+        let zeros = [0; 4096];
+        let mut left = length - content as usize;
+        while left > 0 {
+            let part = left.min(zeros.len());
+            write(&zeros[..part], false)?;
+            left -= part;
+        }
+        write(&[], true)?;
         Ok(out)
     }
 
@@ -200,6 +261,30 @@ impl SegmentSealer<'_> {
             return Err(DecodeError::Trailing(rest.len()));
         }
         parser.finish()
+    }
+}
+
+impl PackRow {
+    fn to_row(self) -> [u8; PACK_ROW] {
+        let mut row = [0; PACK_ROW];
+        row[..16].copy_from_slice(&self.name.session.0);
+        row[16..20].copy_from_slice(&self.name.sequence.to_le_bytes());
+        row[20] = self.name.class.byte();
+        row[24..28].copy_from_slice(&self.first_frame.to_le_bytes());
+        row[28..32].copy_from_slice(&self.frames.to_le_bytes());
+        row[32..].copy_from_slice(&self.size.to_le_bytes());
+        row
+    }
+}
+
+impl FrameRow {
+    fn to_row(self) -> [u8; FRAME_ROW] {
+        let mut row = [0; FRAME_ROW];
+        row[..4].copy_from_slice(&self.offset.to_le_bytes());
+        row[4..8].copy_from_slice(&self.stored.to_le_bytes());
+        row[8..10].copy_from_slice(&self.data_key.to_le_bytes());
+        row[10..].copy_from_slice(&self.chunks.to_le_bytes());
+        row
     }
 }
 
@@ -442,54 +527,6 @@ impl Parser {
 }
 
 impl Segment {
-    fn to_stream(&self) -> Vec<u8> {
-        let length = HEAD
-            + PACK_ROW * self.packs.len()
-            + FRAME_ROW * self.frames.len()
-            + ENTRY * self.entries.len();
-        let mut out = Vec::with_capacity(padded(length as u64) as usize);
-        out.extend_from_slice(&(self.entries.len() as u64).to_le_bytes());
-        out.extend_from_slice(&(self.packs.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.frames.len() as u32).to_le_bytes());
-        for pack in &self.packs {
-            out.extend_from_slice(&pack.name.session.0);
-            out.extend_from_slice(&pack.name.sequence.to_le_bytes());
-            out.extend_from_slice(&[pack.name.class.byte(), 0, 0, 0]);
-            out.extend_from_slice(&pack.first_frame.to_le_bytes());
-            out.extend_from_slice(&pack.frames.to_le_bytes());
-            out.extend_from_slice(&pack.size.to_le_bytes());
-        }
-        for frame in &self.frames {
-            out.extend_from_slice(&frame.offset.to_le_bytes());
-            out.extend_from_slice(&frame.stored.to_le_bytes());
-            out.extend_from_slice(&frame.data_key.to_le_bytes());
-            out.extend_from_slice(&frame.chunks.to_le_bytes());
-        }
-        for entry in &self.entries {
-            out.extend_from_slice(&entry.id.0);
-            out.extend_from_slice(&entry.pack.to_le_bytes());
-            out.extend_from_slice(&entry.frame.to_le_bytes());
-            out.extend_from_slice(&entry.slot.to_le_bytes());
-        }
-        out.resize(padded(length as u64) as usize, 0);
-        out
-    }
-
-    /// Every reference inside the segment resolves and its entries ascend, so that look-ups need no checks.
-    fn check(&self) -> Result<(), DecodeError> {
-        let tables = Tables {
-            packs: self.packs.clone(),
-            frames: self.frames.clone(),
-        };
-        tables.check_tables()?;
-        let mut before = None;
-        for entry in &self.entries {
-            tables.check(before, entry)?;
-            before = Some(entry);
-        }
-        Ok(())
-    }
-
     /// The frame of an entry.
     pub fn frame(&self, entry: &Entry) -> Option<&FrameRow> {
         frame_of(&self.packs, &self.frames, entry)

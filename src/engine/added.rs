@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ark_format::documents::SegmentRef;
-use ark_format::segment::Segment;
 use ark_format::{ChunkId, SessionId, layout};
 
 use crate::Result;
@@ -48,26 +47,20 @@ impl Added {
         &self,
         repository: &Repository,
         session: SessionId,
-        segment: &Segment,
+        segment: IndexSegment,
     ) -> Result<()> {
         let mut number = self.writing.lock().await;
         let key = layout::segment(session, *number);
-        let bytes = repository.encode_segment(&key, segment)?;
+        let bytes = repository.encode_segment(&key, &segment)?;
         let size = bytes.len() as u64;
         repository.inner.cache.put(&key, &bytes).await;
         repository.create_segment(&key, bytes).await?;
-        let loaded = IndexSegment::of(segment, repository.inner.cache.folder())?;
         self.segments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Loaded {
-                reference: SegmentRef {
-                    session,
-                    number: *number,
-                    size,
-                    entries: segment.entries.len() as u64,
-                },
-                segment: Arc::new(loaded),
+                reference: segment.reference(session, *number, size),
+                segment: Arc::new(segment),
             });
         *number += 1;
         Ok(())

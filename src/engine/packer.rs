@@ -138,6 +138,13 @@ impl Packer {
         self
     }
 
+    /// With smaller packs, fewer of them on their way: for who holds whole packs in memory besides, as a prune does.
+    pub fn sparing(mut self) -> Packer {
+        self.largest = (self.largest / 2).max(1 << 20);
+        self.slots = Arc::new(Semaphore::new(UPLOADS / 2));
+        self
+    }
+
     /// Adds a frame; waits while too many packs are on their way.
     ///
     /// # Errors

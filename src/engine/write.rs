@@ -25,7 +25,7 @@ use crate::added::{Added, SEGMENT_CHUNKS};
 use crate::chunker::Chunker;
 use crate::data_keys;
 use crate::error::DamagedAt;
-use crate::index::Index;
+use crate::index::{Index, IndexSegment};
 use crate::map_write::MapWriter;
 use crate::packer::{Packer, SealedFrame};
 use crate::repository::Repository;
@@ -361,9 +361,10 @@ impl WriteSession {
         let Some(segment) = inner.packer.take_segment(least).await else {
             return Ok(());
         };
+        let rows = IndexSegment::of(&segment, inner.repository.inner.cache.folder())?;
         inner
             .added
-            .write(&inner.repository, inner.footing.session.id, &segment)
+            .write(&inner.repository, inner.footing.session.id, rows)
             .await?;
         // The segment knows them now.
         let mut taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);

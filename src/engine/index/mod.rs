@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use ark_format::documents::SegmentRef;
 use ark_format::segment::{Entry, FrameRow, PackRow, Segment, SegmentSealer, Tables};
-use ark_format::{ChunkId, PackName, layout};
+use ark_format::{ChunkId, PackName, SessionId, layout};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 pub(crate) use self::merge::{MERGED_MAX, merge};
 pub use self::rows::{Rows, RowsBuilder};
@@ -26,8 +27,10 @@ use crate::{Error, Result};
 
 /// What is wrong with a segment that is not there.
 const MISSING: &str = "it is missing";
-/// Index segments are read so many at once.
+/// Index segments are read so many at once,
 const FETCHES: usize = 4;
+/// and no more KiB of them.
+const FETCHED_KIB: u32 = 8 << 10;
 
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +84,16 @@ impl IndexSegment {
             },
             rows: rows.finish().map_err(Error::IndexCopy)?,
         })
+    }
+
+    /// How many entries it has, and where it is.
+    pub fn reference(&self, session: SessionId, number: u32, size: u64) -> SegmentRef {
+        SegmentRef {
+            session,
+            number,
+            size,
+            entries: self.rows.len() as u64,
+        }
     }
 
     fn place(&self, entry: &Entry) -> Option<Place> {
@@ -256,7 +269,11 @@ impl Repository {
     /// # Errors
     /// If the store fails.
     pub async fn load_index(&self, view: &View) -> Result<Index> {
+        let room = &Semaphore::new(FETCHED_KIB as usize);
         let fetches = view.segments.iter().map(|reference| async move {
+            let size = u32::try_from(reference.size >> 10).unwrap_or(u32::MAX);
+            let permits = room.acquire_many(size.clamp(1, FETCHED_KIB)).await;
+            let _held = permits.map_err(|_| Error::Stopped)?;
             let key = layout::segment(reference.session, reference.number);
             match self.read_segment(reference).await {
                 Ok(segment) => Ok(Ok(Loaded {
@@ -332,13 +349,28 @@ impl Repository {
         }
     }
 
-    pub(crate) fn encode_segment(&self, key: &str, segment: &Segment) -> Result<Vec<u8>> {
+    /// The object of a segment.
+    pub(crate) fn encode_segment(&self, key: &str, segment: &IndexSegment) -> Result<Vec<u8>> {
         let sealer = SegmentSealer {
             cipher: self.cipher(),
             repository: self.id(),
             key: &self.key_set().index,
             object_key: key,
         };
-        sealer.encode(segment, || self.env().salt()).making(key)
+        // What reads the rows back fails in another way than what is in them.
+        let mut failed = None;
+        let rows = segment.rows.iter().map_while(|entry| match entry {
+            Ok(entry) => Some(Ok::<_, ark_format::DecodeError>(entry)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let count = segment.rows.len() as u64;
+        let encoded = sealer.encode_rows(&segment.tables, count, rows, || self.env().salt());
+        match failed {
+            Some(error) => Err(Error::IndexCopy(error)),
+            None => encoded.making(key),
+        }
     }
 }

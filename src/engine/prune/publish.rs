@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
-use ark_format::segment::Segment;
 use ark_format::{PackName, SessionId};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -18,7 +17,7 @@ use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
 use crate::error::DamagedAt;
-use crate::index::merge;
+use crate::index::{IndexSegment, merge};
 use crate::packer::Packer;
 use crate::repository::{Made, Repository};
 use crate::reserve::{ReserveDocument, noise};
@@ -230,10 +229,13 @@ impl Repository {
         round: u32,
     ) -> Result<Option<Done>> {
         let mut segments: BTreeSet<SegmentRef> = facts.view.segments.iter().cloned().collect();
+        let folder = self.inner.cache.folder();
         let mut number = round << 16;
         let mut damaged = BTreeSet::new();
         if !plan.repack.is_empty() {
-            let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
+            let packer = Packer::new(self.clone(), session.id)
+                .numbered_from(round << 20)
+                .sparing();
             let packs: Vec<PackName> = plan.repack.iter().map(|line| line.pack).collect();
             for batch in repack::batches(&facts.index, &packs) {
                 for (pack, frames) in repack::needed(&facts.index, &facts.marked, batch)? {
@@ -247,12 +249,14 @@ impl Repository {
                     }
                 }
                 if let Some(segment) = packer.take_segment(SEGMENT_CHUNKS).await {
+                    let segment = IndexSegment::of(&segment, folder)?;
                     segments.insert(self.write_segment(session.id, number, &segment).await?);
                     number += 1;
                 }
             }
             packer.finish().await?;
             if let Some(segment) = packer.take_segment(0).await {
+                let segment = IndexSegment::of(&segment, folder)?;
                 segments.insert(self.write_segment(session.id, number, &segment).await?);
                 number += 1;
             }
@@ -264,11 +268,11 @@ impl Repository {
                 .filter(|l| group.contains(&l.reference))
                 .map(|l| l.segment.as_ref())
                 .collect();
-            let merged = merge(&group_segments, &dropped)?;
+            let merged = merge(&group_segments, &dropped, folder)?;
             for old in group {
                 segments.remove(old);
             }
-            if !merged.packs.is_empty() {
+            if !merged.tables.packs.is_empty() {
                 segments.insert(self.write_segment(session.id, number, &merged).await?);
             }
             number += 1;
@@ -368,19 +372,14 @@ impl Repository {
         &self,
         session: SessionId,
         number: u32,
-        segment: &Segment,
+        segment: &IndexSegment,
     ) -> Result<SegmentRef> {
         let key = layout::segment(session, number);
         let bytes = self.encode_segment(&key, segment)?;
         let size = bytes.len() as u64;
         self.inner.cache.put(&key, &bytes).await;
         self.create_segment(&key, bytes).await?;
-        Ok(SegmentRef {
-            session,
-            number,
-            size,
-            entries: segment.entries.len() as u64,
-        })
+        Ok(segment.reference(session, number, size))
     }
 
     /// Creates the next epoch; `false` if another prune has created it first.

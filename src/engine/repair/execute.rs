@@ -14,7 +14,7 @@ use super::assess::Assessment;
 use super::suspects::Suspect;
 use super::{RepairReport, TRIES};
 use crate::error::DamagedAt;
-use crate::index::merge;
+use crate::index::{IndexSegment, merge};
 use crate::packer::{Packer, SealedFrame};
 use crate::repository::Repository;
 use crate::session::Session;
@@ -38,6 +38,7 @@ impl Repository {
     ) -> Result<Option<u64>> {
         let facts = &assessment.facts;
         let view = &facts.view;
+        let folder = self.inner.cache.folder();
         let mut number = round << 16;
         let mut next = || {
             number += 1;
@@ -51,31 +52,31 @@ impl Repository {
                 segments.insert(loaded.reference.clone());
                 continue;
             }
-            let kept = merge(&[loaded.segment.as_ref()], &bad)?;
-            if !kept.packs.is_empty() {
+            let kept = merge(&[loaded.segment.as_ref()], &bad, folder)?;
+            if !kept.tables.packs.is_empty() {
                 segments.insert(self.write_segment(session.id, next(), &kept).await?);
             }
         }
         for found in &assessment.found {
+            let segment = IndexSegment::of(found, folder)?;
             let kept = match found.packs.iter().any(|row| bad.contains(&row.name)) {
-                true => {
-                    let folder = self.inner.cache.folder();
-                    let segment = crate::index::IndexSegment::of(found, folder)?;
-                    merge(&[&segment], &bad)?
-                }
-                false => found.clone(),
+                true => merge(&[&segment], &bad, folder)?,
+                false => segment,
             };
-            if !kept.packs.is_empty() {
+            if !kept.tables.packs.is_empty() {
                 segments.insert(self.write_segment(session.id, next(), &kept).await?);
             }
         }
-        let packer = Packer::new(self.clone(), session.id).numbered_from(round << 20);
+        let packer = Packer::new(self.clone(), session.id)
+            .numbered_from(round << 20)
+            .sparing();
         let mut saved = 0;
         for (name, suspect) in &assessment.bad {
             saved += self.copy_readable(name, suspect, &packer).await?;
         }
         packer.finish().await?;
         if let Some(copies) = packer.take_segment(0).await {
+            let copies = IndexSegment::of(&copies, folder)?;
             segments.insert(self.write_segment(session.id, next(), &copies).await?);
         }
         let body = self.next_body(assessment, segments);

@@ -27,7 +27,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Footing, WriteSession};
 use crate::added::Added;
-use crate::index::{Index, merge};
+use crate::index::{Index, IndexSegment, merge};
 use crate::packer::Packer;
 use crate::prune::mark::mark;
 use crate::prune::repack;
@@ -144,15 +144,17 @@ impl WriteSession {
         }
         packer.finish().await?;
 
+        let folder = repository.inner.cache.folder();
         let moved = Added::default();
         for loaded in &own {
-            let kept = merge(&[loaded.segment.as_ref()], &refused)?;
-            if !kept.packs.is_empty() {
-                moved.write(repository, session.id, &kept).await?;
+            let kept = merge(&[loaded.segment.as_ref()], &refused, folder)?;
+            if !kept.tables.packs.is_empty() {
+                moved.write(repository, session.id, kept).await?;
             }
         }
         if let Some(segment) = packer.take_segment(0).await {
-            moved.write(repository, session.id, &segment).await?;
+            let segment = IndexSegment::of(&segment, folder)?;
+            moved.write(repository, session.id, segment).await?;
         }
         Ok(Moved {
             added: moved,

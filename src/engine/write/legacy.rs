@@ -58,12 +58,13 @@ impl Legacy {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let folder = repository.inner.cache.folder();
         for segment in &self.segments {
             let packs = segment.tables.packs.iter().map(|row| row.name);
             let unused = packs.filter(|name| !used.contains(name)).collect();
-            let kept = merge(&[segment], &unused)?;
-            if !kept.packs.is_empty() {
-                added.write(repository, session, &kept).await?;
+            let kept = merge(&[segment], &unused, folder)?;
+            if !kept.tables.packs.is_empty() {
+                added.write(repository, session, kept).await?;
             }
         }
         Ok(())
