@@ -437,9 +437,19 @@ impl Repository {
             Ok(None) => Err(Error::NoSuchBackup {
                 name: row.row.name.clone(),
             }),
-            Err(Error::Store(StoreError::NotFound { .. })) => Err(Error::Missing {
-                object: row.manifest_key(),
-            }),
+            Err(Error::Store(StoreError::NotFound { .. })) => {
+                // Deleted, and taken away since the row was read: that is no damage.
+                if let Ok(view) = self.view().await
+                    && view.backup(&row.row.id).is_none()
+                {
+                    return Err(Error::NoSuchBackup {
+                        name: row.row.name.clone(),
+                    });
+                }
+                Err(Error::Missing {
+                    object: row.manifest_key(),
+                })
+            }
             Err(error) => Err(error),
         }
     }

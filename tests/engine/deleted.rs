@@ -9,7 +9,7 @@ use ark_engine::{
 
 use crate::gate::Gate;
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+    Items, assert_sound, backup, cluster, contents, env, items, new_repository, read_all, unlock,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -117,6 +117,23 @@ async fn what_was_taken_away_is_no_backup_any_more() {
     let named = backup(repository, "gone", &again).await.unwrap().id;
     assert_eq!(contents(repository, &named).await.unwrap(), again);
     left.end().await;
+}
+
+#[tokio::test]
+async fn a_manifest_goes_with_its_backup_and_what_a_reader_reads_does_not() {
+    let repository = new_repository(Gate::new().store()).await;
+    let content = items(300, |_| 1);
+    let gone = backup(&repository, "gone", &content).await.unwrap().id;
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let reader = repository.reader().await.unwrap();
+    repository.forget(&[gone]).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let row = reader.backups().remove(0);
+    let error = repository.manifest_of(&row).await.unwrap_err();
+    assert!(matches!(error, Error::NoSuchBackup { .. }), "{error:?}");
+    let root = row.row.datasets[0].1;
+    assert!(read_all(&reader, root).await.unwrap() == content);
+    reader.close().await;
 }
 
 /// Only the head says that it was taken away. When that is lost, its tombstone still tells that nobody wants it.
