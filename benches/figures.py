@@ -6,6 +6,7 @@ ark's release binary beside the floors: plain paged LISTs, plain concurrent POST
 JSON line a step, and at the end the ratios. Needs `cargo build --release -p ark -p ark-testkit` first.
 """
 import argparse, json, os, shutil, subprocess, sys, tempfile, time
+from statistics import median
 
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.expanduser("~/.cache/ark-target"))
 ARK, KIT = f"{TARGET}/release/ark", f"{TARGET}/release/ark-testkit"
@@ -118,15 +119,16 @@ def measure(args, work, clusters):
     whole = say("floor: tar | zstd -3", bytes=tar_zstd(dump, f"{work}/files"))["bytes"]
     first_floor = floor()
     first = backup("first")
-    floors, seconds = [first_floor["seconds"]], [first["seconds"]]
+    floors, seconds, peaks = [first_floor["seconds"]], [first["seconds"]], [first["peak_anon_mib"]]
     unchanged = backup("unchanged")
     # Two shared cores: single times say little, so both are taken in turns.
     for n in range(6):
         floors.append(floor()["seconds"])
         env_fresh = {**env, "ARK_REPOSITORY": f"file://{work}/repo-{n}"}
         run(ARK, "repo", "init", env=env_fresh)
-        _, wall, _ = run(ARK, "backup", "create", "again", env=env_fresh)
-        seconds.append(say("first, another repository", seconds=round(wall, 2))["seconds"])
+        _, wall, anon = run(ARK, "backup", "create", "again", env=env_fresh)
+        seconds.append(say("first, another repository", seconds=round(wall, 2), peak_anon_mib=round(anon, 1))["seconds"])
+        peaks.append(round(anon, 1))
         shutil.rmtree(f"{work}/repo-{n}")
     changed_dump = f"{work}/changed.jsonl"
     run(KIT, "churn", "--kubeconfig", source.kubeconfig, "--percent", "1", "--change", "--out", changed_dump)
@@ -141,7 +143,7 @@ def measure(args, work, clusters):
         "first: stored / tar|zstd": round(first["added_bytes"] / whole, 2),
         "unchanged: bytes": unchanged["added_bytes"], "unchanged: PUTs": unchanged["store"]["put"],
         "changed: stored / zstd": round(changed["added_bytes"] / alone, 2),
-        "backup / LIST, medians": round(sorted(seconds)[len(seconds) // 2] / sorted(floors)[len(floors) // 2], 2),
+        "backup / LIST, medians": round(median(seconds) / median(floors), 2),
         "backup, seconds": sorted(seconds), "LIST, seconds": [round(floor, 2) for floor in sorted(floors)],
     }
     if not args.skip_restore:
@@ -180,10 +182,14 @@ def measure(args, work, clusters):
     if args.memory_at:
         say("load more", **last_json(run(KIT, "load", "--kubeconfig", source.kubeconfig, "--objects", str(args.memory_at - args.objects),
                                           "--seed", "9", "--prefix", "ark-more")[0]))
-        env["ARK_REPOSITORY"] = f"file://{work}/repo-large"
-        run(ARK, "repo", "init", env=env)
-        large = backup("first-large")
-        ratios["memory: large MiB, ratio"] = [large["peak_anon_mib"], round(large["peak_anon_mib"] / first["peak_anon_mib"], 2)]
+        larger = []
+        for n in range(5):
+            env["ARK_REPOSITORY"] = f"file://{work}/repo-large-{n}"
+            run(ARK, "repo", "init", env=env)
+            larger.append(backup("first, more objects")["peak_anon_mib"])
+            shutil.rmtree(f"{work}/repo-large-{n}")
+        ratios["memory, MiB"] = [sorted(peaks), sorted(larger)]
+        ratios["memory, medians: more objects / first"] = round(median(larger) / median(peaks), 2)
     say("ratios", **ratios)
 
 

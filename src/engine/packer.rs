@@ -22,8 +22,10 @@ use crate::repository::Repository;
 use crate::store::Created;
 use crate::{Error, Result};
 
-/// Packs are sent when they have reached a sixteenth of what the session has stored, within these bounds: a small backup
-/// needs little memory, a large one few objects.
+/// Packs are sent when they hold one part in so many of what the session has stored: a small backup needs little memory, a
+/// large one few objects.
+const PACK_SHARE: u64 = 32;
+/// They are never sent smaller than the one, never grow beyond the other.
 const PACK_TARGETS: std::ops::RangeInclusive<usize> = 2 << 20..=16 << 20;
 /// Two open data packs become one if one is smaller than this at the end.
 const LEFTOVER: usize = 1 << 20;
@@ -157,7 +159,7 @@ impl Packer {
                 PackClass::Data => state.stats.data_bytes += frame.bytes.len() as u64,
                 PackClass::Meta => state.stats.tree_bytes += frame.bytes.len() as u64,
             }
-            let stored = (state.stats.data_bytes + state.stats.tree_bytes) / 16;
+            let stored = (state.stats.data_bytes + state.stats.tree_bytes) / PACK_SHARE;
             let target = stored.max(*PACK_TARGETS.start() as u64) as usize;
             let target = target.min(self.largest);
             let open = match class {

@@ -8,7 +8,7 @@ mod adoption;
 mod commit;
 mod legacy;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -99,8 +99,6 @@ struct Writing {
     current: Mutex<(u64, SessionId)>,
     begin: BeginBackup,
     index: Index,
-    /// Data keys of it that cannot be used: what they sealed is written again.
-    lost_keys: BTreeSet<u16>,
     legacy: Legacy,
     added: Added,
     chunker: Chunker,
@@ -183,8 +181,7 @@ impl Repository {
                 current: Mutex::new((session.epoch, session.id)),
                 footing: Footing::new(session, &view, &begin, claim_bytes),
                 begin,
-                index,
-                lost_keys: lost.into_keys().collect(),
+                index: index.with_lost_keys(lost.into_keys().collect()),
                 legacy,
                 added: Added::default(),
                 taken: Mutex::default(),
@@ -249,8 +246,7 @@ impl WriteSession {
 
     /// Whether the repository has the chunk where this session may rely on it.
     pub(crate) fn may_reuse(&self, id: &ChunkId) -> Result<bool> {
-        let place = self.inner.index.reusable(id)?;
-        Ok(place.is_some_and(|place| !self.inner.lost_keys.contains(&place.data_key)))
+        Ok(self.inner.index.reusable(id)?.is_some())
     }
 
     /// Whether the chunk need not be written. Otherwise the caller must write it now.

@@ -343,6 +343,13 @@ async fn a_lost_key_is_named_with_what_it_takes_along_and_its_number_never_comes
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].object, SECOND);
         assert_eq!(found[0].backups, Vec::<String>::new());
+        // A prune keeps the copy that can be read, though the other one is older.
+        client.prune(&NOW, |_| {}).await.unwrap();
+        for id in [two, again.id] {
+            assert_eq!(contents(&client, &id).await.unwrap(), version(2));
+        }
+        let more = backup(&client, "more", &version(2)).await.unwrap();
+        assert_eq!(more.stats.data_bytes, 0, "the copy is relied on");
     }
 }
 
@@ -369,8 +376,13 @@ async fn an_older_key_that_is_lost_hinders_nobody_else() {
     assert!(contents(&repository, &one).await.is_err());
     let three = backup(&repository, "three", &version(3)).await.unwrap();
     assert_eq!(contents(&repository, &three.id).await.unwrap(), version(3));
-    backup(&repository, "again", &version(1)).await.unwrap();
+    let again = backup(&repository, "again", &version(1)).await.unwrap();
     assert_eq!(contents(&repository, &one).await.unwrap(), version(1));
+    repository.forget(&[one]).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let client = open(&store).await;
+    assert_eq!(contents(&client, &again.id).await.unwrap(), version(1));
+    assert_sound(&client).await;
 }
 
 struct Plain;

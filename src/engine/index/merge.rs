@@ -1,7 +1,7 @@
 //! One segment for several, made row by row: nothing but its tables is ever whole in memory.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::path::Path;
 
 use ark_format::segment::{Entry, PackRow, Tables};
@@ -24,7 +24,7 @@ pub fn merge(
     folder: Option<&Path>,
 ) -> Result<IndexSegment> {
     let mut tables = Tables::default();
-    let mut taken: BTreeSet<PackName> = BTreeSet::new();
+    let mut taken: BTreeMap<PackName, u32> = BTreeMap::new();
     let mut sources = Vec::with_capacity(segments.len());
     for segment in segments {
         sources.push(Source {
@@ -84,25 +84,100 @@ impl Source<'_> {
 fn take_packs(
     segment: &Tables,
     dropped: &BTreeSet<PackName>,
-    taken: &mut BTreeSet<PackName>,
+    taken: &mut BTreeMap<PackName, u32>,
     tables: &mut Tables,
 ) -> Vec<Option<u32>> {
     let mut numbers = Vec::with_capacity(segment.packs.len());
     for pack in &segment.packs {
-        // A pack that an earlier segment listed too has the same frames there.
-        if dropped.contains(&pack.name) || !taken.insert(pack.name) {
+        if dropped.contains(&pack.name) {
             numbers.push(None);
             continue;
         }
-        numbers.push(Some(tables.packs.len() as u32));
         let first = pack.first_frame as usize;
+        let frames = &segment.frames[first..first + pack.frames as usize];
+        // Two segments that list a pack should say the same of it. If not one of them lies, and must not hide the other.
+        if let Some(&number) = taken.get(&pack.name)
+            && tables.packs.get(number as usize).is_some_and(|taken| {
+                let first = taken.first_frame as usize;
+                taken.size == pack.size
+                    && tables.frames[first..first + taken.frames as usize] == *frames
+            })
+        {
+            numbers.push(Some(number));
+            continue;
+        }
+        let number = tables.packs.len() as u32;
+        taken.insert(pack.name, number);
+        numbers.push(Some(number));
         tables.packs.push(PackRow {
             first_frame: tables.frames.len() as u32,
             ..*pack
         });
-        tables
-            .frames
-            .extend_from_slice(&segment.frames[first..first + pack.frames as usize]);
+        tables.frames.extend_from_slice(frames);
     }
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ark_format::SessionId;
+    use ark_format::id::PackClass;
+    use ark_format::segment::{FrameRow, Segment};
+
+    use super::*;
+
+    fn segment(frames: &[u16], entries: &[u8]) -> IndexSegment {
+        let name = PackName {
+            session: SessionId([1; 16]),
+            sequence: 0,
+            class: PackClass::Data,
+        };
+        let segment = Segment {
+            packs: vec![PackRow {
+                name,
+                first_frame: 0,
+                frames: frames.len() as u32,
+                size: 1000,
+            }],
+            frames: frames
+                .iter()
+                .map(|chunks| FrameRow {
+                    offset: 16,
+                    stored: 100,
+                    data_key: 1,
+                    chunks: *chunks,
+                })
+                .collect(),
+            entries: entries
+                .iter()
+                .map(|id| Entry {
+                    id: ChunkId([*id; 16]),
+                    pack: 0,
+                    frame: 0,
+                    slot: 0,
+                })
+                .collect(),
+        };
+        IndexSegment::of(&segment, None).unwrap()
+    }
+
+    #[test]
+    fn a_segment_that_lies_about_a_pack_hides_no_entry_of_another_one() {
+        let honest = segment(&[3], &[1, 2, 3]);
+        for liar in [segment(&[], &[]), segment(&[3], &[]), segment(&[1], &[9])] {
+            for segments in [[&liar, &honest], [&honest, &liar]] {
+                let merged = merge(&segments, &BTreeSet::new(), None).unwrap();
+                let places = |segment: &IndexSegment, id| -> Vec<_> {
+                    let places = segment.places(&ChunkId([id; 16])).unwrap();
+                    places.into_iter().map(|(_, place)| place).collect()
+                };
+                for id in [1, 2, 3] {
+                    assert_eq!(places(&merged, id), places(&honest, id));
+                }
+            }
+        }
+        let twice = merge(&[&honest, &honest], &BTreeSet::new(), None).unwrap();
+        assert_eq!((twice.rows.len(), twice.tables.packs.len()), (3, 1));
+    }
 }

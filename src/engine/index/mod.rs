@@ -122,8 +122,8 @@ impl IndexSegment {
     }
 }
 
-/// Which of several places is a chunk's own, the least first: whether the pack is missing, whether it is condemned, when the
-/// store got it.
+/// Which of several places is a chunk's own, the least first: whether the pack is missing or sealed with a key that is lost,
+/// whether it is condemned, when the store got it.
 type Rank = (bool, bool, Option<i64>, Place);
 
 /// The index of a view.
@@ -131,6 +131,8 @@ type Rank = (bool, bool, Option<i64>, Place);
 pub struct Index {
     segments: Vec<Loaded>,
     condemned: HashSet<PackName>,
+    /// Data keys that cannot be read: what they sealed counts as absent where something else has it.
+    lost_keys: BTreeSet<u16>,
     /// When the store got each pack, by its own clock, where that matters.
     stored: Option<HashMap<PackName, i64>>,
     /// Segments that could not be read: key and reason.
@@ -145,6 +147,7 @@ impl Index {
         Index {
             segments,
             condemned,
+            lost_keys: BTreeSet::new(),
             stored: None,
             problems: Vec::new(),
             lacks_segments: false,
@@ -174,6 +177,13 @@ impl Index {
         self
     }
 
+    /// The same, of which what these data keys sealed cannot be read.
+    #[must_use]
+    pub fn with_lost_keys(mut self, lost: BTreeSet<u16>) -> Index {
+        self.lost_keys = lost;
+        self
+    }
+
     /// The segments.
     pub fn segments(&self) -> &[Loaded] {
         &self.segments
@@ -186,7 +196,9 @@ impl Index {
     pub fn reusable(&self, id: &ChunkId) -> Result<Option<Place>> {
         for loaded in &self.segments {
             for (_, place) in loaded.segment.places(id)? {
-                if !self.condemned.contains(&place.pack) {
+                if !self.condemned.contains(&place.pack)
+                    && !self.lost_keys.contains(&place.data_key)
+                {
                     return Ok(Some(place));
                 }
             }
@@ -209,7 +221,10 @@ impl Index {
                     .map(|(_, place)| place),
             );
         }
-        places.sort_by_key(|place| (self.condemned.contains(&place.pack), *place));
+        places.sort_by_key(|place| {
+            let lost = self.lost_keys.contains(&place.data_key);
+            (lost, self.condemned.contains(&place.pack), *place)
+        });
         places.dedup();
         Ok(places)
     }
@@ -217,7 +232,8 @@ impl Index {
     /// The place that counts as the chunk's own, as the numbers of its segment and of its row: it keeps its pack. All
     /// other copies are garbage.
     ///
-    /// A pack that is not in the bucket comes last. Of others the one that the store got first comes first, by the store's
+    /// A pack that is not in the bucket comes last, and a frame whose data key is lost: another copy may be all that can be
+    /// read. Of others the one that the store got first comes first, by the store's
     /// clock: a writer who later lists chunks in packs that do not have them cannot make garbage of those that do.
     ///
     /// # Errors
@@ -231,7 +247,7 @@ impl Index {
                     .as_ref()
                     .map(|stored| stored.get(&place.pack).copied());
                 let rank = (
-                    stored == Some(None),
+                    stored == Some(None) || self.lost_keys.contains(&place.data_key),
                     self.condemned.contains(&place.pack),
                     stored.flatten(),
                     place,
@@ -311,7 +327,15 @@ impl Repository {
 
     async fn read_segment(&self, reference: &SegmentRef) -> Result<IndexSegment> {
         let key = layout::segment(reference.session, reference.number);
-        let open = |bytes: &[u8]| self.decode_segment(&key, bytes);
+        let open = |bytes: &[u8]| {
+            let segment = self.decode_segment(&key, bytes)?;
+            if segment.rows.len() as u64 != reference.entries {
+                let said =
+                    ark_format::DecodeError::Invalid("it has not as many entries as is said of it");
+                return Err(said).at(&key);
+            }
+            Ok(segment)
+        };
         self.inner
             .cache
             .get_checked(self.store(), &key, Some(reference.size), open)

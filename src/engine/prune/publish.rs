@@ -16,6 +16,7 @@ use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
+use crate::data_keys;
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
 use crate::packer::Packer;
@@ -110,8 +111,12 @@ impl Repository {
         // Commits after sessions: whoever was not open in that list and commits is seen here.
         let view = self.view_at(head).await?;
         refuse(&view.problems)?;
-        let index = self.load_index(&view).await?.with_packs_stored(stored);
+        let index = self.load_index(&view).await?;
         refuse(&index.problems)?;
+        let lost = self.check_data_keys(&data_keys::used(&index)).await?;
+        let index = index
+            .with_packs_stored(stored)
+            .with_lost_keys(lost.into_keys().collect());
         let mut silent = Vec::new();
         if !options.now {
             silent = self.silent_sessions(&view, now).await?;
