@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::{Deserialize, Serialize};
 
@@ -251,10 +252,7 @@ impl Cluster {
             .await
             .map_err(|source| self.transport(source))?;
         let (head, body) = answer.into_parts();
-        let body = body
-            .collect_bytes()
-            .await
-            .map_err(|source| self.transport(source))?;
+        let body = whole(body).await.map_err(|source| self.transport(source))?;
         if head.status.is_success() {
             return Ok(body);
         }
@@ -285,6 +283,17 @@ impl Cluster {
             },
         }
     }
+}
+
+/// The whole body, in one buffer from the start: pieces that are joined at the end are there twice.
+async fn whole(mut body: Body) -> Result<Bytes, kube::Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.into())
 }
 
 fn refusal(call: &Call, code: u16, retry_after: Option<u64>, body: Bytes) -> Error {
