@@ -119,22 +119,21 @@ impl SegmentSealer<'_> {
             packs: segment.packs.clone(),
             frames: segment.frames.clone(),
         };
-        let entries = segment.entries.iter().copied().map(Ok);
+        let entries = segment.entries.iter().copied();
         self.encode_rows(&tables, segment.entries.len() as u64, entries, salt)
     }
 
     /// Encodes and seals the segment of `count` entries as they come: nothing but the result is ever whole in memory.
     ///
     /// # Errors
-    /// What ends the entries, or [`DecodeError::Invalid`] and the like if they do not ascend, do not fit the tables, or are not
-    /// `count`.
-    pub fn encode_rows<E: From<DecodeError>>(
+    /// [`DecodeError::Invalid`] and the like if the entries do not ascend, do not fit the tables, or are not `count`.
+    pub fn encode_rows(
         &self,
         tables: &Tables,
         count: u64,
-        entries: impl IntoIterator<Item = Result<Entry, E>>,
+        entries: impl IntoIterator<Item = Entry>,
         mut salt: impl FnMut() -> [u8; SALT],
-    ) -> Result<Vec<u8>, E> {
+    ) -> Result<Vec<u8>, DecodeError> {
         tables.check_tables()?;
         let content = HEAD as u64
             + (PACK_ROW * tables.packs.len() + FRAME_ROW * tables.frames.len()) as u64
@@ -173,14 +172,15 @@ impl SegmentSealer<'_> {
         }
         let (mut before, mut written) = (None, 0);
         for entry in entries {
-            let entry = entry?;
             tables.check(before.as_ref(), &entry)?;
             write(&entry.to_row(), false)?;
             before = Some(entry);
             written += 1;
         }
         if written != count {
-            return Err(DecodeError::Invalid("its entries are not as many as it says").into());
+            return Err(DecodeError::Invalid(
+                "its entries are not as many as it says",
+            ));
         }
         let zeros = [0; 4096];
         let mut left = length - content as usize;

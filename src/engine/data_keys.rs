@@ -261,6 +261,15 @@ impl Repository {
         Ok(lost)
     }
 
+    /// The index as it is without what can no longer be opened: each data key that its frames need is looked at.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) async fn without_lost_keys(&self, index: Index) -> Result<Index> {
+        let lost = self.check_data_keys(&used(&index)).await?;
+        Ok(index.with_lost_keys(lost.into_keys().collect()))
+    }
+
     /// Reads those of these data keys that this process does not have. What cannot be read is known then, and no error.
     ///
     /// # Errors

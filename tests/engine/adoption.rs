@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ark_engine::{
-    BackupStatus, BeginBackup, Commit, Committed, Counts, Dataset, Error, FrameClass, OpenOptions,
-    PruneOptions, PruneReport, Repository, Root, WriteSession,
+    BeginBackup, Committed, Error, OpenOptions, PruneOptions, PruneReport, Repository, WriteSession,
 };
 use tokio::task::JoinHandle;
 
 use crate::gate::{Gate, Op, Stop};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+    Items, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
+    write,
 };
 
 const LATER: PruneOptions = PruneOptions {
@@ -44,31 +44,6 @@ fn noise(count: usize, seed: u64) -> Items {
         .collect()
 }
 
-async fn write(session: &WriteSession, items: &Items) -> Option<Root> {
-    let mut chunks = session.chunks(FrameClass::Objects);
-    let mut map = session.map(Dataset::Objects);
-    for (key, value) in items {
-        let value = chunks.put_value(value).await.unwrap();
-        map.push(key, &value).await.unwrap();
-    }
-    chunks.finish().await.unwrap();
-    map.finish().await.unwrap()
-}
-
-fn commit(root: Option<Root>) -> Commit {
-    Commit {
-        document: b"{}".to_vec(),
-        datasets: root
-            .map(|r| ("objects".to_owned(), r))
-            .into_iter()
-            .collect(),
-        counts: Counts::default(),
-        status: BackupStatus::Completed,
-        expires: None,
-        log: b"captured\n".to_vec(),
-    }
-}
-
 /// Another process on the same bucket.
 async fn another(gate: &Gate) -> Repository {
     Repository::open(gate.store(), env(), &unlock(), OpenOptions::default())
@@ -94,7 +69,7 @@ impl Asleep {
     async fn new(gate: &Gate, name: &str, content: &Items) -> Asleep {
         let repository = another(gate).await;
         let session = repository.begin_backup(begin(name)).await.unwrap();
-        let root = write(&session, content).await;
+        let root = write(&session, content).await.unwrap();
         let stop = gate.hold(Op::Put, "manifests/", 1);
         let running = tokio::spawn({
             let session = session.clone();

@@ -1,15 +1,15 @@
 //! A deleted backup that a prune has taken away while an older session is open: its commit's key stays taken until the
 //! watermark has passed it, and nobody takes what stands there for a backup.
 
-use ark_engine::repair::Summary;
 use ark_engine::{
-    BeginBackup, Error, OpenOptions, PruneOptions, RepairContent, RepairOptions, Repository,
-    SessionId, WriteSession,
+    BeginBackup, Error, OpenOptions, PruneOptions, RepairOptions, Repository, SessionId,
+    WriteSession,
 };
 
 use crate::gate::Gate;
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, new_repository, read_all, unlock,
+    Items, Plain, assert_sound, backup, cluster, contents, env, items, new_repository, read_all,
+    unlock,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -21,18 +21,6 @@ const ALL: RepairOptions = RepairOptions {
     read_data: true,
     forget_originals: false,
 };
-
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
-}
 
 /// A repository with one backup, another one that was taken away, and an older session that is still open.
 struct Left {

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use ark_engine::store::Store;
 use ark_engine::{
-    Error, OpenOptions, PruneOptions, RepairContent, RepairOptions, Repository, RestoreRecord,
-    Role, Unlock, repair::Summary,
+    Error, OpenOptions, PruneOptions, RepairOptions, Repository, RestoreRecord, Role, Unlock,
 };
 use ark_format::config::{Config, Features};
 use ark_format::layout::{self, Object};
 use ark_format::slot::{SlotHeader, raw_wrapping_key, unwrap};
 
 use crate::gate::Gate;
-use crate::roundtrip::{assert_sound, backup, contents, env, items, new_repository, unlock};
+use crate::roundtrip::{Plain, assert_sound, backup, contents, env, items, new_repository, unlock};
 
 /// The key of [`unlock`].
 const KEY: [u8; 32] = [7; 32];
@@ -61,17 +60,6 @@ fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
     );
     let hint = error.hint().unwrap_or_default();
     assert!(hint.contains("upgrade ark"), "{what}: {hint}");
-}
-
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        Vec::new()
-    }
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 fn quantum() -> Vec<String> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ark_engine::env::Clock;
 use ark_engine::store::Store;
 use ark_engine::{
-    BeginBackup, Commit, Env, Error, FrameClass, OpenOptions, PruneOptions, RepairOptions,
-    Repository, Role, SessionId, Unlock, VerifyOptions,
+    BeginBackup, Env, Error, OpenOptions, PruneOptions, RepairOptions, Repository, Role, SessionId,
+    Unlock, VerifyOptions,
 };
 use ark_format::KeySet;
 use ark_format::config::Config;
@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use crate::gate::Gate;
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, unlock,
+    Items, assert_sound, backup, cluster, commit, contents, env, items, memory, new_repository,
+    unlock, write,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -269,25 +270,8 @@ async fn a_later_copy_that_lies_does_not_make_garbage_of_the_first() {
     let one = backup(&repository, "one", &content).await.unwrap();
     let honest: Vec<String> = keys(&repository, "packs").await;
 
-    let mut chunks = session.chunks(FrameClass::Objects);
-    let mut map = session.map(ark_engine::Dataset::Objects);
-    for (key, value) in &content {
-        let value = chunks.put_value(value).await.unwrap();
-        map.push(key, &value).await.unwrap();
-    }
-    chunks.finish().await.unwrap();
-    let root = map.finish().await.unwrap().unwrap();
-    let lie = session
-        .commit(Commit {
-            document: b"{}".to_vec(),
-            datasets: vec![("objects".into(), root)],
-            counts: Default::default(),
-            status: ark_engine::BackupStatus::Completed,
-            expires: None,
-            log: Vec::new(),
-        })
-        .await
-        .unwrap();
+    let root = write(&session, &content).await.unwrap();
+    let lie = session.commit(commit(root)).await.unwrap();
     assert!(lie.id < one.id);
     for key in keys(&repository, "packs").await {
         if !honest.contains(&key) {

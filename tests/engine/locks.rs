@@ -8,7 +8,9 @@ use ark_testkit::{Minio, S3};
 use bytes::Bytes;
 
 use crate::gate::{End, Gate, LOCKED_UNTIL, Op};
-use crate::roundtrip::{Items, assert_sound, backup, contents, items, new_repository, unlock};
+use crate::roundtrip::{
+    Items, assert_sound, backup, contents, index, items, new_repository, unlock,
+};
 
 const NOW: PruneOptions = PruneOptions {
     now: true,
@@ -259,10 +261,7 @@ async fn a_store_that_refuses_deletes_for_a_while_loses_nothing() {
     let again = repository.prune(&NOW, |_| {}).await.unwrap();
     assert_eq!((again.packs_deleted, again.epochs), (0, 0), "{again:?}");
     let left = repository.store().list("packs").await.unwrap();
-    let index = repository
-        .load_index(&repository.view().await.unwrap())
-        .await
-        .unwrap();
+    let index = index(&repository).await;
     assert_eq!(left.len(), index.packs().len());
     assert_eq!(repository.store().list("forgotten").await.unwrap(), []);
     assert_eq!(contents(&repository, &two.id).await.unwrap(), version(2));
@@ -286,10 +285,7 @@ async fn a_prune_that_may_not_delete_is_finished_by_one_that_may() {
     assert_eq!(contents(&repository, &two.id).await.unwrap(), version(2));
     gate.open();
     repository.prune(&NOW, |_| {}).await.unwrap();
-    let index = repository
-        .load_index(&repository.view().await.unwrap())
-        .await
-        .unwrap();
+    let index = index(&repository).await;
     let left = repository.store().list("packs").await.unwrap();
     assert_eq!(left.len(), index.packs().len());
     assert_sound(&repository).await;

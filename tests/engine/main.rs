@@ -8,6 +8,7 @@ mod features;
 mod first_error;
 mod forgery;
 mod gate;
+mod holes;
 mod locks;
 mod matrix;
 mod model;

@@ -7,8 +7,8 @@ use ark_engine::{
 
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, read_all,
-    unlock,
+    Items, assert_sound, backup, cluster, commit, contents, env, items, memory, new_repository,
+    read_all, unlock, write,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -129,25 +129,10 @@ async fn a_commit_that_failed_cannot_be_tried_again() {
     let gate = Gate::new();
     let repository = new_repository(gate.store()).await;
     let session = repository.begin_backup(begin("one")).await.unwrap();
-    let mut chunks = session.chunks(FrameClass::Objects);
-    let mut map = session.map(ark_engine::Dataset::Objects);
-    for (key, value) in &others(300, 0) {
-        let value = chunks.put_value(value).await.unwrap();
-        map.push(key, &value).await.unwrap();
-    }
-    chunks.finish().await.unwrap();
-    let root = map.finish().await.unwrap().unwrap();
-    let commit = || ark_engine::Commit {
-        document: Vec::new(),
-        datasets: vec![("objects".into(), root)],
-        counts: Default::default(),
-        status: ark_engine::BackupStatus::Completed,
-        expires: None,
-        log: Vec::new(),
-    };
+    let root = write(&session, &others(300, 0)).await.unwrap();
     gate.fail(Op::Put, "packs/data", 1, End::Refuse);
-    assert!(session.commit(commit()).await.is_err());
-    assert!(session.commit(commit()).await.is_err());
+    assert!(session.commit(commit(root)).await.is_err());
+    assert!(session.commit(commit(root)).await.is_err());
     assert_eq!(repository.backups().await.unwrap().len(), 0);
 }
 
@@ -161,16 +146,8 @@ async fn a_commit_before_its_writers_end_is_refused() {
         let value = chunks.put_value(value).await.unwrap();
         map.push(key, &value).await.unwrap();
     }
-    let root = map.finish().await.unwrap().unwrap();
-    let commit = ark_engine::Commit {
-        document: Vec::new(),
-        datasets: vec![("objects".into(), root)],
-        counts: Default::default(),
-        status: ark_engine::BackupStatus::Completed,
-        expires: None,
-        log: Vec::new(),
-    };
-    assert!(session.commit(commit).await.is_err());
+    let root = map.finish().await.unwrap();
+    assert!(session.commit(commit(root)).await.is_err());
     drop(chunks);
 }
 
@@ -425,15 +402,7 @@ async fn a_name_that_was_taken_meanwhile_is_not_free() {
         async move { repository.begin_backup(begin("one")).await }
     });
     look.reached().await;
-    let nothing = ark_engine::Commit {
-        document: Vec::new(),
-        datasets: Vec::new(),
-        counts: ark_engine::Counts::default(),
-        status: ark_engine::BackupStatus::Completed,
-        expires: None,
-        log: Vec::new(),
-    };
-    first.commit(nothing).await.unwrap();
+    first.commit(commit(None)).await.unwrap();
     prune(repository.clone(), 0.05).await.unwrap();
     look.release();
     let error = second.await.unwrap().err().unwrap();

@@ -2,21 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use ark_engine::repair::Summary;
 use ark_engine::store::Store;
 use ark_engine::verify::Unwatched;
 use ark_engine::{
-    BackupStatus, BeginBackup, Commit, Counts, Damage, Dataset, Error, FrameClass, OpenOptions,
-    PruneOptions, RepairContent, RepairOptions, Repository, Role, Rotation, SessionId, Unlock,
-    VerifyOptions,
+    BeginBackup, Damage, Dataset, Error, FrameClass, OpenOptions, PruneOptions, RepairOptions,
+    Repository, Role, Rotation, SessionId, Unlock, VerifyOptions,
 };
 use ark_format::id::PackClass;
 use ark_format::layout;
 
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, contents, env, items, memory, new_repository, read_all,
-    unlock,
+    Items, Plain, assert_sound, backup, cluster, commit, contents, env, index, items, memory,
+    new_repository, read_all, unlock,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -37,8 +35,7 @@ fn version(number: u32) -> Items {
 
 /// The data keys of the frames that a session has written, and that are in force; of all sessions for `None`.
 async fn sealed_with(repository: &Repository, session: Option<SessionId>) -> BTreeSet<u16> {
-    let view = repository.view().await.unwrap();
-    let index = repository.load_index(&view).await.unwrap();
+    let index = index(repository).await;
     let mut keys = BTreeSet::new();
     for tables in index.segments().iter().map(|l| &l.segment.tables) {
         for pack in &tables.packs {
@@ -133,16 +130,8 @@ async fn who_was_there_before_reads_writes_verifies_and_prunes_after() {
         map.push(key, &value).await.unwrap();
     }
     chunks.finish().await.unwrap();
-    let root = map.finish().await.unwrap().unwrap();
-    let commit = Commit {
-        document: b"{}".to_vec(),
-        datasets: vec![("objects".to_owned(), root)],
-        counts: Counts::default(),
-        status: BackupStatus::Completed,
-        expires: None,
-        log: Vec::new(),
-    };
-    let slow = slow.commit(commit).await.unwrap();
+    let root = map.finish().await.unwrap();
+    let slow = slow.commit(commit(root)).await.unwrap();
     let root = old.manifest(&one.id).await.unwrap().dataset("objects");
     assert_eq!(read_all(&reader, root.unwrap()).await.unwrap(), version(1));
     reader.close().await;
@@ -383,17 +372,6 @@ async fn an_older_key_that_is_lost_hinders_nobody_else() {
     let client = open(&store).await;
     assert_eq!(contents(&client, &again.id).await.unwrap(), version(1));
     assert_sound(&client).await;
-}
-
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        b"{}".to_vec()
-    }
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 #[tokio::test]

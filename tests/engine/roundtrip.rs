@@ -1,10 +1,12 @@
 //! Whole life cycles of a repository on the stores that need no server.
 
+use ark_engine::index::Index;
+use ark_engine::repair::Summary;
 use ark_engine::store::{Store, StoreOptions};
 use ark_engine::{
     BackupStatus, BeginBackup, ClusterRef, Commit, Committed, Counts, Dataset, Env, Error,
-    FrameClass, InitOptions, OpenOptions, PruneOptions, Repository, Root, SessionId, Unlock, Value,
-    VerifyOptions,
+    FrameClass, InitOptions, OpenOptions, PruneOptions, RepairContent, Repository, Root, SessionId,
+    Unlock, Value, VerifyOptions, WriteSession,
 };
 use std::collections::BTreeMap;
 
@@ -65,6 +67,22 @@ pub async fn backup(
             cluster: cluster(),
         })
         .await?;
+    let root = write(&session, items).await?;
+    session
+        .commit(Commit {
+            counts: Counts {
+                items: items.len() as u64,
+                bytes: items.values().map(|v| v.len() as u64).sum(),
+                failed: 0,
+            },
+            log: b"done".to_vec(),
+            ..commit(root)
+        })
+        .await
+}
+
+/// Writes the dataset of a session.
+pub async fn write(session: &WriteSession, items: &Items) -> Result<Option<Root>, Error> {
     let mut chunks = session.chunks(FrameClass::Objects);
     let mut map = session.map(Dataset::Objects);
     for (key, value) in items {
@@ -72,24 +90,41 @@ pub async fn backup(
         map.push(key, &value).await?;
     }
     chunks.finish().await?;
-    let root = map.finish().await?;
-    session
-        .commit(Commit {
-            document: b"{}".to_vec(),
-            datasets: root
-                .into_iter()
-                .map(|r| ("objects".to_owned(), r))
-                .collect(),
-            counts: Counts {
-                items: items.len() as u64,
-                bytes: items.values().map(|v| v.len() as u64).sum(),
-                failed: 0,
-            },
-            status: BackupStatus::Completed,
-            expires: None,
-            log: b"done".to_vec(),
-        })
-        .await
+    map.finish().await
+}
+
+/// What commits it.
+pub fn commit(root: Option<Root>) -> Commit {
+    Commit {
+        document: b"{}".to_vec(),
+        datasets: root
+            .map(|r| ("objects".to_owned(), r))
+            .into_iter()
+            .collect(),
+        counts: Counts::default(),
+        status: BackupStatus::Completed,
+        expires: None,
+        log: b"captured\n".to_vec(),
+    }
+}
+
+/// The index of the newest view.
+pub async fn index(repository: &Repository) -> Index {
+    let view = repository.view().await.unwrap();
+    repository.load_index(&view).await.unwrap()
+}
+
+/// A repair whose documents nobody reads.
+pub struct Plain;
+
+impl RepairContent for Plain {
+    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
+        b"{}".to_vec()
+    }
+
+    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 pub async fn contents(repository: &Repository, id: &SessionId) -> Result<Items, Error> {
@@ -349,25 +384,8 @@ async fn an_open_session_holds_back_what_it_may_rely_on() {
     assert_eq!(report.waiting_for.len(), 1);
     assert!(report.held_back_bytes > 0);
     // It reuses every chunk of the forgotten backup, and commits after the prune condemned them.
-    let mut chunks = session.chunks(FrameClass::Objects);
-    let mut map = session.map(Dataset::Objects);
-    for (key, value) in &content {
-        let value = chunks.put_value(value).await.unwrap();
-        map.push(key, &value).await.unwrap();
-    }
-    chunks.finish().await.unwrap();
-    let root = map.finish().await.unwrap().unwrap();
-    let two = session
-        .commit(Commit {
-            document: Vec::new(),
-            datasets: vec![("objects".into(), root)],
-            counts: Counts::default(),
-            status: BackupStatus::Completed,
-            expires: None,
-            log: Vec::new(),
-        })
-        .await
-        .unwrap();
+    let root = write(&session, &content).await.unwrap();
+    let two = session.commit(commit(root)).await.unwrap();
     assert_eq!(two.stats.packs, 0);
     repository.prune(&NOW, |_| {}).await.unwrap();
     assert_eq!(contents(&repository, &two.id).await.unwrap(), content);

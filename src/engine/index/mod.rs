@@ -383,13 +383,10 @@ impl Repository {
         };
         // What reads the rows back fails in another way than what is in them.
         let mut failed = None;
-        let rows = segment.rows.iter().map_while(|entry| match entry {
-            Ok(entry) => Some(Ok::<_, ark_format::DecodeError>(entry)),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
+        let rows = segment
+            .rows
+            .iter()
+            .map_while(|entry| entry.map_err(|error| failed = Some(error)).ok());
         let count = segment.rows.len() as u64;
         let encoded = sealer.encode_rows(&segment.tables, count, rows, || self.env().salt());
         match failed {

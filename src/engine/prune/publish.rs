@@ -16,7 +16,6 @@ use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
-use crate::data_keys;
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
 use crate::packer::Packer;
@@ -113,10 +112,9 @@ impl Repository {
         refuse(&view.problems)?;
         let index = self.load_index(&view).await?;
         refuse(&index.problems)?;
-        let lost = self.check_data_keys(&data_keys::used(&index)).await?;
-        let index = index
-            .with_packs_stored(stored)
-            .with_lost_keys(lost.into_keys().collect());
+        let index = self
+            .without_lost_keys(index.with_packs_stored(stored))
+            .await?;
         let mut silent = Vec::new();
         if !options.now {
             silent = self.silent_sessions(&view, now).await?;

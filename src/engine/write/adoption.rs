@@ -27,7 +27,6 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Footing, WriteSession};
 use crate::added::Added;
-use crate::data_keys;
 use crate::index::{Index, IndexSegment, merge};
 use crate::packer::Packer;
 use crate::prune::mark::mark;
@@ -126,9 +125,7 @@ impl WriteSession {
             .collect();
         let refused = self.refused(view, &packs).await?;
         let index = index.with(own.clone(), refused.iter().copied());
-        let used = data_keys::used(&index);
-        let lost = repository.check_data_keys(&used).await?;
-        let index = index.with_lost_keys(lost.into_keys().collect());
+        let index = repository.without_lost_keys(index).await?;
 
         let reader = repository.reader_of(None, view.clone(), index.clone());
         let marked = mark(&reader, &index, roots).await?;

@@ -1,17 +1,16 @@
 //! A bucket that is put back to an older state, and newest manifests that were removed: a client that has seen more
 //! notices, and a prune of its deletes nothing.
 
-use ark_engine::repair::Summary;
 use ark_engine::verify::Unwatched;
 use ark_engine::{
-    BackupStatus, BeginBackup, Commit, Counts, Dataset, Error, FrameClass, OpenOptions,
-    RepairContent, RepairOptions, Repository, SessionId, VerifyOptions,
+    BeginBackup, Error, OpenOptions, RepairOptions, Repository, SessionId, VerifyOptions,
 };
 
 use super::base::{NOW, bucket, objects_of};
 use crate::gate::Gate;
 use crate::roundtrip::{
-    assert_sound, backup, cluster, contents, env, items, new_repository, unlock,
+    Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
+    write,
 };
 
 async fn client(store: ark_engine::store::Store, state: &std::path::Path) -> Repository {
@@ -216,40 +215,12 @@ async fn what_a_session_above_the_head_relies_on_stays() {
     assert_eq!(report.waiting_for.len(), 1, "{report:?}");
     assert!(report.held_back_bytes > 0);
 
-    let mut chunks = late.chunks(FrameClass::Objects);
-    let mut map = late.map(Dataset::Objects);
-    for (key, value) in &content {
-        let value = chunks.put_value(value).await.unwrap();
-        map.push(key, &value).await.unwrap();
-    }
-    chunks.finish().await.unwrap();
-    let root = map.finish().await.unwrap().unwrap();
-    let committed = late
-        .commit(Commit {
-            document: Vec::new(),
-            datasets: vec![("objects".into(), root)],
-            counts: Counts::default(),
-            status: BackupStatus::Completed,
-            expires: None,
-            log: Vec::new(),
-        })
-        .await
-        .unwrap();
+    let root = write(&late, &content).await.unwrap();
+    let committed = late.commit(commit(root)).await.unwrap();
     assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
     other.prune(&NOW, |_| {}).await.unwrap();
     assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
     assert_sound(&other).await;
-}
-
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        Vec::new()
-    }
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 /// Without a copy of the manifest a repair gives the backup up by its name, and all goes on.

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
-use ark_engine::repair::Summary;
 use ark_engine::store::Store;
-use ark_engine::{Error, Reader, RepairContent, RepairOptions, Repository, SessionId};
+use ark_engine::{Error, Reader, RepairOptions, Repository, SessionId};
 
 use super::base::{Base, Expected, NOW, Objects, Who, bucket, objects_of, open, report};
 use super::harm::{Damaged, Harm};
-use crate::roundtrip::{Items, backup, contents, read_all};
+use crate::roundtrip::{Items, Plain, backup, contents, read_all};
 
 /// The four answers to one damage, each a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,18 +62,6 @@ fn told(error: &Error) -> String {
 async fn read(repository: &Repository, reader: &Reader, id: &SessionId) -> Result<Items, Error> {
     let manifest = repository.manifest(id).await?;
     read_all(reader, manifest.dataset("objects").unwrap()).await
-}
-
-/// A repair whose documents nobody reads.
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        b"{}".to_vec()
-    }
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 impl Trial<'_> {

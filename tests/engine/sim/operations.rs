@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ark_engine::{
     BackupRow, BackupStatus, BeginBackup, Commit, Counts, Dataset, Error, FrameClass, OpenOptions,
-    Portion, PruneOptions, Reader, RepairContent, RepairOptions, RepairReport, Repository, Root,
-    SessionId, VerifyOptions, WriteSession, repair::Summary, verify::Unwatched,
+    Portion, PruneOptions, Reader, RepairOptions, RepairReport, Repository, Root, SessionId,
+    VerifyOptions, WriteSession, verify::Unwatched,
 };
 use tokio::time::sleep;
 
@@ -16,20 +16,7 @@ use super::process::Process;
 use super::rng::Rng;
 use super::settings::Kind;
 use super::world::{Held, World};
-use crate::roundtrip::{Items, cluster, read_all, unlock};
-
-/// Repaired backups have no content of their own: there are none.
-struct Plain;
-
-impl RepairContent for Plain {
-    fn document(&self, _: Option<&[u8]>, _: &Summary, _: &str, _: u64) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn hole(&self, _: &[u8], _: &str) -> Option<Vec<u8>> {
-        None
-    }
-}
+use crate::roundtrip::{Items, Plain, cluster, read_all, unlock};
 
 /// A running process with what it works on.
 pub struct Worker<'a> {
