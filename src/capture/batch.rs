@@ -7,8 +7,8 @@ use ark_engine::Value;
 
 /// About how many bytes a batch holds.
 pub const BATCH_BYTES: usize = 64 << 10;
-/// How many batches wait in the queue of one listing: 2 MiB, about 17,000 objects.
-pub const QUEUE_BATCHES: usize = 32;
+/// How many batches wait in the queue of one listing: 512 KiB, about 4,000 objects.
+pub const QUEUE_BATCHES: usize = 8;
 
 /// Entries of one resource, in the order they were listed.
 #[derive(Debug, Default)]
@@ -29,6 +29,12 @@ impl Batch {
         // A batch is sent long before its keys fill 4 GiB.
         self.entries
             .push((u32::try_from(self.keys.len()).unwrap_or(u32::MAX), value));
+    }
+
+    /// Gives back what it has reserved and not used: it may wait for long.
+    pub fn shrink(&mut self) {
+        self.keys.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
     /// Whether it is time to send it.

@@ -33,7 +33,7 @@ use crate::cluster::{Cluster, GroupResource, Resource};
 /// apiserver busy; a third one made backups slower and larger.
 const AT_ONCE: usize = 2;
 /// How much of a listing is held back before its entry is written.
-const HELD_BYTES: usize = 2 << 20;
+const HELD_BYTES: usize = 512 << 10;
 /// How often a map is started again.
 const MAX_RESTARTS: u32 = 5;
 

@@ -141,10 +141,11 @@ impl<'w> Sink<'w> {
 
     async fn send(&mut self) -> Result<bool> {
         match &self.queue {
-            Some(queue) if !self.batch.is_empty() => Ok(queue
-                .send(Message::Batch(std::mem::take(&mut self.batch)))
-                .await
-                .is_ok()),
+            Some(queue) if !self.batch.is_empty() => {
+                let mut batch = std::mem::take(&mut self.batch);
+                batch.shrink();
+                Ok(queue.send(Message::Batch(batch)).await.is_ok())
+            }
             _ => Ok(true),
         }
     }

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 /// large one few objects.
 const PACK_SHARE: u64 = 32;
 /// They are never sent smaller than the one, never grow beyond the other.
-const PACK_TARGETS: std::ops::RangeInclusive<usize> = 2 << 20..=16 << 20;
+const PACK_TARGETS: std::ops::RangeInclusive<usize> = 1 << 20..=16 << 20;
 /// Two open data packs become one if one is smaller than this at the end.
 const LEFTOVER: usize = 1 << 20;
 /// Uploads under way at once.

@@ -63,6 +63,8 @@ impl FrameClass {
     }
 }
 
+/// At least so many bytes may wait to be sealed: the largest frame.
+const FRAMES_UNDER_WAY: u64 = CHUNK_MAX as u64;
 /// Frames of tree nodes reach this size.
 const TREE_TARGET: usize = 64 << 10;
 
@@ -172,7 +174,7 @@ impl Repository {
         for (key, problem) in view.problems.iter().chain(&index.problems) {
             tracing::warn!(object = %key, %problem, "damaged; this backup writes again what it needs of it");
         }
-        let budget = (self.inner.memory / 4).clamp(4 << 20, 512 << 20) as usize;
+        let budget = (self.inner.memory / 16).clamp(FRAMES_UNDER_WAY, 512 << 20) as usize;
         Ok(WriteSession {
             inner: Arc::new(Writing {
                 packer: Packer::new(self.clone(), session.id),
@@ -303,7 +305,7 @@ impl WriteSession {
             armed: true,
         };
         self.check()?;
-        let weight = buffer.bytes.len().clamp(1, 4 << 20) as u32;
+        let weight = buffer.bytes.len().clamp(1, FRAMES_UNDER_WAY as usize) as u32;
         let permit = Arc::clone(&self.inner.budget)
             .acquire_many_owned(weight)
             .await
@@ -325,7 +327,9 @@ impl WriteSession {
         Ok(())
     }
 
-    async fn seal(&self, class: PackClass, buffer: Buffer) -> Result<()> {
+    async fn seal(&self, class: PackClass, mut buffer: Buffer) -> Result<()> {
+        // They stay until the segment is written.
+        buffer.ids.shrink_to_fit();
         let inner = &self.inner;
         let repository = inner.repository.clone();
         let salt = repository.env().salt();
