@@ -352,7 +352,9 @@ impl Repository {
         let known: BTreeSet<SessionId> = body.manifests.iter().map(|row| row.id).collect();
         for row in rows.values() {
             if !known.contains(&row.row.id) {
-                segments.extend(row.row.segments.iter().cloned());
+                // Of another session's segments nobody but that session has the say.
+                let own = row.row.segments.iter().filter(|s| s.session == row.row.id);
+                segments.extend(own.cloned());
             }
         }
         let mut backups: Vec<BackupRow> = rows.into_values().collect();

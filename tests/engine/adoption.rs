@@ -5,12 +5,14 @@ use std::sync::Arc;
 use ark_engine::{
     BeginBackup, Committed, Error, OpenOptions, PruneOptions, PruneReport, Repository, WriteSession,
 };
+use ark_format::id::PackClass;
+use ark_format::layout;
 use tokio::task::JoinHandle;
 
 use crate::gate::{Gate, Op, Stop};
 use crate::roundtrip::{
-    Items, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
-    write,
+    Items, assert_sound, backup, cluster, commit, contents, env, index, items, new_repository,
+    unlock, write,
 };
 
 const LATER: PruneOptions = PruneOptions {
@@ -324,13 +326,39 @@ async fn a_backup_adopts_what_a_dead_one_left() {
     let uploaded = other.store().counters().bytes_written - before;
     assert!(uploaded < 2 << 20, "{uploaded}");
     assert_eq!(contents(&repository, &committed.id).await.unwrap(), all);
-    prune(&gate, NOW).await;
+    // What it says of the packs that it has adopted is confirmed by their trailers, once.
+    let mut adopted: Vec<String> = index(&repository)
+        .await
+        .packs()
+        .into_keys()
+        .filter(|pack| pack.session == dead.session.id() && pack.class == PackClass::Data)
+        .map(|pack| layout::pack(&pack))
+        .collect();
+    assert!(adopted.len() > 1, "{adopted:?}");
+    let before = gate.asked(Op::Get, "packs/data").len();
+    let report = prune(&gate, NOW).await;
+    assert!(report.epochs > 0 && report.lies.is_empty(), "{report:?}");
+    let mut asked = gate.asked(Op::Get, "packs/data").split_off(before);
+    asked.sort();
+    adopted.sort();
+    assert_eq!(asked, adopted);
+    // Where nothing is adopted nothing is read.
+    backup(&another(&gate).await, "two", &noise(20, 13))
+        .await
+        .unwrap();
+    let before = gate.asked(Op::Get, "packs/").len();
+    assert_eq!(prune(&gate, NOW).await.epochs, 1);
+    let asked = gate.asked(Op::Get, "packs/").split_off(before);
+    assert!(
+        asked.iter().all(|key| key.contains("packs/meta")),
+        "{asked:?}"
+    );
     assert_eq!(contents(&repository, &committed.id).await.unwrap(), all);
     assert_sound(&repository).await;
     // Nothing that was not adopted is left.
-    let index = repository.info().await.unwrap();
+    let info = repository.info().await.unwrap();
     let listed = repository.store().list("packs/").await.unwrap();
-    assert_eq!(listed.len(), index.packs);
+    assert_eq!(listed.len(), info.packs);
 }
 
 /// Whose packs an epoch has condemned, and whose session it has retired, nobody adopts.

@@ -36,10 +36,10 @@ async fn open(store: Store, unlock: &Unlock) -> Repository {
 }
 
 /// The keys that a slot of the backup role gives, and a signing key of the thief's own.
-struct Thief {
-    store: Store,
-    config: Config,
-    keys: KeySet,
+pub struct Thief {
+    pub store: Store,
+    pub config: Config,
+    pub keys: KeySet,
 }
 
 impl Thief {
@@ -75,7 +75,7 @@ impl Thief {
         }
     }
 
-    async fn put<T: Serialize>(&self, kind: Kind, key: &str, document: &T) -> Vec<u8> {
+    pub async fn put<T: Serialize>(&self, kind: Kind, key: &str, document: &T) -> Vec<u8> {
         let bytes = self.sealer().encode(kind, key, env().salt(), document);
         let bytes = bytes.unwrap();
         self.store.create(key, bytes.clone().into()).await.unwrap();
@@ -122,7 +122,7 @@ impl Thief {
     }
 }
 
-async fn with_thief() -> (Repository, Thief) {
+pub async fn with_thief() -> (Repository, Thief) {
     let repository = new_repository(memory()).await;
     let stolen = Unlock::from_key_file(&STOLEN).unwrap();
     repository.add_key(&stolen, Role::Backup).await.unwrap();
@@ -287,7 +287,7 @@ async fn a_later_copy_that_lies_does_not_make_garbage_of_the_first() {
     assert_sound(&repository).await;
 }
 
-async fn keys(repository: &Repository, prefix: &str) -> Vec<String> {
+pub async fn keys(repository: &Repository, prefix: &str) -> Vec<String> {
     let objects = repository.store().list(prefix).await.unwrap();
     objects.into_iter().map(|object| object.key).collect()
 }

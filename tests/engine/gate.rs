@@ -83,6 +83,7 @@ pub struct Gate {
     stops: Arc<Mutex<Vec<Arc<Stop>>>>,
     /// Prefix, moment, and by how much what was there at that moment is shown older.
     ages: Arc<Mutex<Vec<(String, SystemTime, Duration)>>>,
+    asked: Arc<Mutex<Vec<(Op, String)>>>,
 }
 
 impl Gate {
@@ -91,6 +92,7 @@ impl Gate {
             inner: Arc::new(InMemory::new()),
             stops: Arc::default(),
             ages: Arc::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -143,6 +145,15 @@ impl Gate {
         self.add(Op::Got, part, 1, times, End::Garble);
     }
 
+    /// The keys of all requests of a kind so far that contain `part`.
+    pub fn asked(&self, op: Op, part: &str) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let hits = asked
+            .iter()
+            .filter(|(o, key)| *o == op && key.contains(part));
+        hits.map(|(_, key)| key.clone()).collect()
+    }
+
     fn add(&self, op: Op, part: &str, nth: usize, times: usize, end: End) -> Arc<Stop> {
         let stop = Arc::new(Stop {
             op,
@@ -159,6 +170,7 @@ impl Gate {
 
     /// Holds up or refuses the request; how it is to end otherwise.
     async fn pass(&self, op: Op, key: &str) -> Result<End> {
+        self.asked.lock().unwrap().push((op, key.to_owned()));
         let mut hit = None;
         for stop in self.stops.lock().unwrap().iter() {
             if stop.op != op || !key.contains(&stop.part) {

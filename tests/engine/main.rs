@@ -9,6 +9,7 @@ mod first_error;
 mod forgery;
 mod gate;
 mod holes;
+mod lies;
 mod locks;
 mod matrix;
 mod model;

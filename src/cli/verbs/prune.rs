@@ -99,6 +99,12 @@ fn explain(report: &PruneReport) -> Vec<String> {
             "{object} was ignored: it was not written by a client of the full role"
         ));
     }
+    for lie in &report.lies {
+        lines.push(format!(
+            "{lie}; nothing was taken away on its word. Find out who holds a key of the backup role, and run `ark verify \
+             --read-data`"
+        ));
+    }
     lines
 }
 
@@ -154,6 +160,7 @@ fn text(report: &PruneReport) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ark_engine::confirmation::Lie;
     use ark_engine::prune::{Kept, Refused};
 
     use super::*;
@@ -220,6 +227,19 @@ mod tests {
         report.forged = vec!["epochs/x".to_owned()];
         assert!(explain(&report)[0].starts_with("epochs/x was ignored"));
         report.forged.clear();
+        report.lies = vec![Lie {
+            segment: "index/x".to_owned(),
+            backup: None,
+            pack: Some("packs/data/00/a".to_owned()),
+        }];
+        let told = explain(&report).remove(0);
+        assert!(
+            told.starts_with(
+                "the index segment index/x does not say what packs/data/00/a holds; nothing"
+            ),
+            "{told}"
+        );
+        report.lies.clear();
         assert_eq!(explain(&report), Vec::<String>::new());
     }
 }

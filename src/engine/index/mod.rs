@@ -184,6 +184,18 @@ impl Index {
         self
     }
 
+    /// Puts other content in the place of a segment's.
+    pub(crate) fn replace(&mut self, number: usize, segment: Arc<IndexSegment>) {
+        if let Some(loaded) = self.segments.get_mut(number) {
+            loaded.segment = segment;
+        }
+    }
+
+    /// Whether a writer may rely on a place.
+    pub(crate) fn may_rely_on(&self, place: &Place) -> bool {
+        !self.condemned.contains(&place.pack) && !self.lost_keys.contains(&place.data_key)
+    }
+
     /// The segments.
     pub fn segments(&self) -> &[Loaded] {
         &self.segments
@@ -196,9 +208,7 @@ impl Index {
     pub fn reusable(&self, id: &ChunkId) -> Result<Option<Place>> {
         for loaded in &self.segments {
             for (_, place) in loaded.segment.places(id)? {
-                if !self.condemned.contains(&place.pack)
-                    && !self.lost_keys.contains(&place.data_key)
-                {
+                if self.may_rely_on(&place) {
                     return Ok(Some(place));
                 }
             }

@@ -23,6 +23,8 @@ use serde::Serialize;
 
 pub use plan::{PackLine, PrunePlan};
 
+use self::publish::Cached;
+use crate::confirmation::Lie;
 use crate::repository::Repository;
 use crate::session::Session;
 use crate::store::{RequestCounts, StoreError};
@@ -93,6 +95,8 @@ pub struct PruneReport {
     pub refused: Vec<Refused>,
     /// Objects that were not written by a client of the full role and were passed over.
     pub forged: Vec<String>,
+    /// Index segments that say of packs what is not true, and were passed over.
+    pub lies: Vec<Lie>,
     /// Requests to the store.
     pub requests: RequestCounts,
 }
@@ -123,7 +127,9 @@ impl Repository {
     /// # Errors
     /// If the store fails, or damage hides what is needed.
     pub async fn plan_prune(&self, options: &PruneOptions) -> Result<PrunePlan> {
-        let facts = self.prune_facts(options, None, &mut None).await?;
+        let facts = self
+            .prune_facts(options, None, &mut Cached::default())
+            .await?;
         plan::plan(&facts, options)
     }
 
@@ -191,11 +197,11 @@ impl Repository {
         progress: &mut impl FnMut(&PrunePlan),
     ) -> Result<PruneReport> {
         let mut report = PruneReport::default();
-        let mut marked = None;
+        let mut cached = Cached::default();
         let mut damaged = BTreeSet::new();
         for round in 0..TRANSITIONS_MAX {
             let mut facts = self
-                .prune_facts(options, Some(session), &mut marked)
+                .prune_facts(options, Some(session), &mut cached)
                 .await?;
             facts.damaged.clone_from(&damaged);
             let plan = plan::plan(&facts, options)?;
@@ -211,6 +217,11 @@ impl Repository {
             report.kept_bytes = plan.kept_bytes;
             report.kept_for.clone_from(&plan.kept_for);
             report.unused_bytes = plan.unused_bytes;
+            for lie in plan.lies.iter().cloned() {
+                if !report.lies.contains(&lie) {
+                    report.lies.push(lie);
+                }
+            }
             self.clean_up(&facts).await?;
             self.remove_tombstones(&facts).await?;
             self.remove_leftovers(&facts).await?;
@@ -219,7 +230,7 @@ impl Repository {
             }
             if !plan.reinstate.is_empty() {
                 // What lies elsewhere may have its own place there from now on.
-                marked = None;
+                cached.marked = None;
             }
             if let Some(done) = self.transition(&facts, &plan, session, round).await? {
                 report.epochs += 1;

@@ -9,7 +9,8 @@ use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
 use super::PruneOptions;
-use crate::index::{Index, MERGED_MAX};
+use crate::confirmation::Lie;
+use crate::index::{Index, Loaded, MERGED_MAX};
 use crate::prune::mark::Marked;
 use crate::session::{OpenSession, may_rely_on};
 use crate::view::View;
@@ -48,6 +49,10 @@ pub struct Facts {
     pub damaged: BTreeSet<PackName>,
     /// Objects that the store has refused to delete while this prune runs: no reason for another epoch.
     pub refused: BTreeSet<String>,
+    /// Segments that the index has otherwise than their objects: the next epoch has others in their place.
+    pub corrected: BTreeSet<SegmentRef>,
+    /// What was not true in them.
+    pub lies: Vec<Lie>,
 }
 
 impl Facts {
@@ -114,6 +119,8 @@ pub struct PrunePlan {
     pub kept_bytes: u64,
     /// Bytes that nothing needs in packs that stay.
     pub unused_bytes: u64,
+    /// What segments say of packs and is not true: none of it takes part.
+    pub lies: Vec<Lie>,
     /// Commits below it count only if listed.
     #[serde(skip)]
     pub watermark: u64,
@@ -178,6 +185,9 @@ impl PrunePlan {
         }
         for session in &self.dead_sessions {
             writeln!(f, "end dead session {session}")?;
+        }
+        for lie in &self.lies {
+            writeln!(f, "pass over a lie: {lie}")?;
         }
         for line in &self.drop {
             writeln!(f, "delete {} ({})", line.pack, size(line.size))?;
@@ -252,6 +262,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
             .map_or(quiet_since, |silent| silent.min(quiet_since))
             .max(view.body.watermark),
         dead_sessions: facts.dead.iter().map(ToString::to_string).collect(),
+        lies: facts.lies.clone(),
         ..PrunePlan::default()
     };
     plan.remove = view
@@ -280,7 +291,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
     for (&pack, &size) in &everything {
         let used = usage.get(&pack);
         let needed = used.is_some_and(|u| u.chunks > 0);
-        let unused = used.map_or(size, |u| u.frames - u.used);
+        let unused = used.map_or(size, |u| u.frames.saturating_sub(u.used));
         let line = PackLine { pack, size, unused };
         let known = rows.contains_key(&pack);
         let ordered = view.body.dropped.contains(&pack);
@@ -369,7 +380,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         .filter(|b| !listed.contains(&b.row.id))
         .count() as u64;
     let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
-    plan.merge = choose_merge(index, &dropped);
+    plan.merge = choose_merge(index, &facts.corrected, &dropped);
     Ok(plan)
 }
 
@@ -439,14 +450,21 @@ fn choose_repack(keep: &[PackLine], options: &PruneOptions) -> Vec<PackLine> {
     chosen.into_iter().collect()
 }
 
-/// The segments to replace: those that name dropped packs, and 8 of a size class. Each group becomes one segment, none
+/// The segments to replace: those that name dropped packs or are not true, and 8 of a size class. Each group becomes one segment, none
 /// larger than what fits into memory.
-fn choose_merge(index: &Index, dropped: &BTreeSet<PackName>) -> Vec<Vec<SegmentRef>> {
+fn choose_merge(
+    index: &Index,
+    corrected: &BTreeSet<SegmentRef>,
+    dropped: &BTreeSet<PackName>,
+) -> Vec<Vec<SegmentRef>> {
+    let outdated = |loaded: &Loaded| {
+        let packs = &loaded.segment.tables.packs;
+        corrected.contains(&loaded.reference) || packs.iter().any(|p| dropped.contains(&p.name))
+    };
     let mut chosen = BTreeSet::new();
     let mut tiers: BTreeMap<u32, Vec<&SegmentRef>> = BTreeMap::new();
     for loaded in index.segments() {
-        let packs = &loaded.segment.tables.packs;
-        if packs.iter().any(|p| dropped.contains(&p.name)) {
+        if outdated(loaded) {
             chosen.insert((loaded.reference.entries, &loaded.reference));
         }
         if loaded.reference.entries <= MERGED_MAX / 2 {
@@ -475,14 +493,10 @@ fn choose_merge(index: &Index, dropped: &BTreeSet<PackName>) -> Vec<Vec<SegmentR
     // A segment by itself that has nothing to lose stays as it is.
     groups.retain(|group| {
         group.len() > 1
-            || index.segments().iter().any(|l| {
-                group.contains(&l.reference)
-                    && l.segment
-                        .tables
-                        .packs
-                        .iter()
-                        .any(|p| dropped.contains(&p.name))
-            })
+            || index
+                .segments()
+                .iter()
+                .any(|l| group.contains(&l.reference) && outdated(l))
     });
     groups
 }

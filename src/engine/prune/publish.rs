@@ -16,6 +16,7 @@ use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
+use crate::confirmation::{Confirmed, Trailers};
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
 use crate::packer::Packer;
@@ -38,8 +39,15 @@ pub(super) struct Done {
     pub kept: Kept,
 }
 
-/// What an earlier transition of the same prune marked: the backups and segments decide whether it still holds.
+/// What the earlier transitions of the same prune have read.
+#[derive(Default)]
 pub(super) struct Cached {
+    pub marked: Option<CachedMarks>,
+    trailers: Trailers,
+}
+
+/// What was marked: the backups and segments decide whether it still holds.
+pub(super) struct CachedMarks {
     backups: BTreeSet<SessionId>,
     segments: Vec<SegmentRef>,
     marked: Marked,
@@ -51,7 +59,7 @@ impl Repository {
         &self,
         options: &PruneOptions,
         own: Option<&Session>,
-        cached: &mut Option<Cached>,
+        cached: &mut Cached,
     ) -> Result<Facts> {
         let mut tries = 0;
         loop {
@@ -72,7 +80,7 @@ impl Repository {
         head: Head,
         options: &PruneOptions,
         own: Option<&Session>,
-        cached: &mut Option<Cached>,
+        cached: &mut Cached,
     ) -> Result<Facts> {
         // Packs first: a session that starts later is not in the list of open ones, but then neither are its packs.
         let (mut listed, mut stored) = (BTreeMap::new(), HashMap::new());
@@ -115,6 +123,19 @@ impl Repository {
         let index = self
             .without_lost_keys(index.with_packs_stored(stored))
             .await?;
+        let trailers = &mut cached.trailers;
+        let Confirmed {
+            mut index,
+            corrected,
+            lies,
+            unreadable,
+        } = self.confirmed(&view, index, &listed, trailers).await?;
+        refuse(&unreadable)?;
+        if !corrected.is_empty() {
+            index = self.without_lost_keys(index).await?;
+            // Rows have other numbers there.
+            cached.marked = None;
+        }
         let mut silent = Vec::new();
         if !options.now {
             silent = self.silent_sessions(&view, now).await?;
@@ -144,7 +165,7 @@ impl Repository {
             .filter(|b| !due.contains(&b.row.id))
             .collect();
         let backups: BTreeSet<SessionId> = needed.iter().map(|b| b.row.id).collect();
-        let marked = match cached.take() {
+        let marked = match cached.marked.take() {
             Some(cached) if cached.backups == backups && cached.segments == view.segments => {
                 cached.marked
             }
@@ -157,8 +178,8 @@ impl Repository {
                 mark(&reader, &index, &roots).await?
             }
         };
-        if own.is_some() {
-            *cached = Some(Cached {
+        if own.is_some() && corrected.is_empty() {
+            cached.marked = Some(CachedMarks {
                 backups,
                 segments: view.segments.clone(),
                 marked: marked.clone(),
@@ -183,6 +204,8 @@ impl Repository {
             due,
             damaged: BTreeSet::new(),
             refused: self.retained().into_keys().collect(),
+            corrected,
+            lies,
         })
     }
 

@@ -48,7 +48,8 @@ impl Repository {
         let bad: BTreeSet<PackName> = assessment.bad.keys().copied().collect();
         for loaded in facts.index.segments() {
             let packs = &loaded.segment.tables.packs;
-            if !packs.iter().any(|row| bad.contains(&row.name)) {
+            let corrected = facts.corrected.contains(&loaded.reference);
+            if !corrected && !packs.iter().any(|row| bad.contains(&row.name)) {
                 segments.insert(loaded.reference.clone());
                 continue;
             }

@@ -1,12 +1,13 @@
 //! What a repair decides on, also where the head cannot be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_format::PackName;
-use ark_format::documents::{Activity, EpochBody, EpochStub};
+use ark_format::documents::{Activity, EpochBody, EpochStub, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 
+use crate::confirmation::{Confirmed, Trailers};
 use crate::index::Index;
 use crate::repository::Repository;
 use crate::session::{OpenSession, Session, is_dead};
@@ -20,8 +21,10 @@ pub(super) struct Facts {
     pub view: View,
     /// Why the head cannot be read.
     pub head: Option<String>,
-    /// The index that can be read.
+    /// The index that can be read, and nothing untrue of packs in it.
     pub index: Index,
+    /// Segments that it has otherwise than their objects.
+    pub corrected: BTreeSet<SegmentRef>,
     /// Packs in the bucket, listed before the sessions were.
     pub listed: BTreeMap<PackName, u64>,
     /// Sessions listed before the commits were.
@@ -136,10 +139,16 @@ impl Repository {
             if index.lacks_segments && self.newest_number().await?.0 != number {
                 continue;
             }
+            // It absorbs what was committed since, as a prune does.
+            let trailers = &mut Trailers::default();
+            let Confirmed {
+                index, corrected, ..
+            } = self.confirmed(&view, index, &listed, trailers).await?;
             return Ok(Facts {
                 view,
                 head: what,
                 index,
+                corrected,
                 listed,
                 open,
             });

@@ -45,7 +45,6 @@ mod head;
 mod plan;
 mod scan;
 pub(crate) mod suspects;
-mod trailers;
 
 use ark_format::SessionId;
 pub use ark_format::documents::BackupRow as Summary;

@@ -1,4 +1,4 @@
-//! What packs say of themselves: their trailers.
+//! What packs say of themselves: their trailers, sealed like the index and written with the pack.
 
 use ark_format::pack::{self, FOOTER, FrameEntry};
 use ark_format::segment::PackRow;

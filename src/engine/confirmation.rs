@@ -1,0 +1,480 @@
+//! What segments say of packs, confirmed by the packs before an epoch takes it over.
+//!
+//! An index segment is sealed with a key that every writer has, so it may say what is not true: that a chunk stands in a
+//! pack which does not hold it. Of several places of a chunk a prune keeps one, so such a place could make garbage of the pack
+//! that really holds it. A pack's trailer says what is in it, and was written with the pack. It is read, before anything is
+//! decided,
+//!
+//! - of every pack of another session that a segment lists which no epoch has yet: an adopted one, or a lie;
+//! - of every pack that lists a chunk which another one lists too, if a segment that no epoch has yet is involved. The
+//!   commit's own packs are among them: a liar may have written one in time.
+//!
+//! Where segment and trailer differ, the index gets what the trailer says instead: what is true in such a segment may be
+//! relied on by a backup that began since, and what is not takes nothing away. The next epoch has a segment that is
+//! corrected like this. Of a pack whose trailer cannot be read, entries of chunks that a confirmed pack has as well are left out.
+//!
+//! Where nobody has adopted anything and no chunk was written twice, which is the usual case, this costs no request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use ark_format::documents::SegmentRef;
+use ark_format::pack::FrameEntry;
+use ark_format::segment::{FrameRow, PackRow, Tables};
+use ark_format::{ChunkId, PackName, SessionId, layout};
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+
+use crate::index::{Index, IndexSegment, RowsBuilder, merge};
+use crate::packer::build_segment;
+use crate::repository::Repository;
+use crate::store::StoreError;
+use crate::view::View;
+use crate::{Error, Result};
+
+/// Trailers are read so many at once.
+const FETCHES: usize = 8;
+
+/// A segment that says of a pack what is not true.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Lie {
+    /// The segment's key.
+    pub segment: String,
+    /// The backup whose commit names it; `None` if an epoch had taken it over already.
+    pub backup: Option<SessionId>,
+    /// The pack's key; `None` if the segment bears the name of another session than the commit's, and has no say at all.
+    pub pack: Option<String>,
+}
+
+impl std::fmt::Display for Lie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the index segment {}", self.segment)?;
+        match &self.backup {
+            Some(backup) => write!(f, ", committed by backup {backup}, ")?,
+            None => write!(f, " ")?,
+        }
+        match &self.pack {
+            Some(pack) => write!(f, "does not say what {pack} holds"),
+            None => write!(f, "bears the name of another session"),
+        }
+    }
+}
+
+/// An index that nothing untrue takes part in.
+pub(crate) struct Confirmed {
+    pub index: Index,
+    /// Segments that `index` has otherwise than their objects: the next epoch must not list them.
+    pub corrected: BTreeSet<SegmentRef>,
+    pub lies: Vec<Lie>,
+    /// Packs whose trailers cannot be read and of which it cannot be told what another one has as well: key and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// Trailers that were read, so that none is read twice.
+#[derive(Default)]
+pub(crate) struct Trailers(BTreeMap<PackName, Trailer>);
+
+enum Trailer {
+    /// What it says, in short; in full where a segment has said something else.
+    Sound(Account, Option<Arc<IndexSegment>>),
+    Damaged(String),
+    Gone,
+}
+
+/// A hash of everything that is said of one pack.
+type Account = [u8; 32];
+
+/// A segment's number in the index, and a pack in it.
+type Claim = (usize, PackName);
+
+/// What is to be confirmed.
+#[derive(Default)]
+struct Doubts {
+    /// Packs of others than the commit's session.
+    foreign: BTreeSet<Claim>,
+    /// Packs that list a chunk which another one lists.
+    rivals: BTreeSet<Claim>,
+    /// Packs of others whose deletion a prune has ordered: nobody may adopt them, whatever stands in them.
+    void: BTreeSet<Claim>,
+}
+
+impl Repository {
+    /// The index of a view with the word of packs that are `listed` in the place of what is not true of them.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) async fn confirmed(
+        &self,
+        view: &View,
+        index: Index,
+        listed: &BTreeMap<PackName, u64>,
+        trailers: &mut Trailers,
+    ) -> Result<Confirmed> {
+        let mut confirmed = Confirmed {
+            index,
+            corrected: BTreeSet::new(),
+            lies: foreign_segments(view),
+            unreadable: Vec::new(),
+        };
+        let index = &mut confirmed.index;
+        let doubts = doubts(view, index)?;
+        let mut accounts = BTreeMap::new();
+        for claim in doubts.foreign.iter().chain(&doubts.rivals) {
+            if listed.contains_key(&claim.1) {
+                accounts.insert(*claim, None);
+            }
+        }
+        give_accounts(index, &mut accounts)?;
+        self.read_trailers(&accounts, listed, trailers).await?;
+
+        let folder = self.inner.cache.folder();
+        let (mut truths, mut weak) = (BTreeMap::<usize, Vec<_>>::new(), BTreeSet::new());
+        for (claim, account) in &accounts {
+            match trailers.0.get(&claim.1) {
+                Some(Trailer::Sound(sound, truth)) if Some(*sound) != *account => {
+                    let truth = truth.clone().map(|truth| (claim.1, Some(truth)));
+                    truths.entry(claim.0).or_default().extend(truth);
+                }
+                Some(Trailer::Damaged(what)) if doubts.foreign.contains(claim) => {
+                    let key = layout::pack(&claim.1);
+                    confirmed.unreadable.push((key, what.clone()));
+                    weak.insert(*claim);
+                }
+                Some(Trailer::Damaged(_)) => {
+                    weak.insert(*claim);
+                }
+                _ => {}
+            }
+        }
+        for (number, pack) in doubts.void {
+            truths.entry(number).or_default().push((pack, None));
+        }
+        for (number, truths) in truths {
+            let Some(loaded) = index.segments().get(number) else {
+                continue;
+            };
+            let reference = loaded.reference.clone();
+            let mut segment = Arc::clone(&loaded.segment);
+            for (pack, truth) in truths {
+                confirmed.lies.push(Lie {
+                    segment: layout::segment(reference.session, reference.number),
+                    backup: committed_by(view, &reference),
+                    pack: Some(layout::pack(&pack)),
+                });
+                let left = merge(&[segment.as_ref()], &BTreeSet::from([pack]), folder)?;
+                segment = Arc::new(match truth {
+                    Some(truth) => merge(&[&left, truth.as_ref()], &BTreeSet::new(), folder)?,
+                    None => left,
+                });
+            }
+            index.replace(number, segment);
+            confirmed.corrected.insert(reference);
+        }
+        let sound = |pack: &PackName| {
+            listed.contains_key(pack) && matches!(trailers.0.get(pack), Some(Trailer::Sound(..)))
+        };
+        let mut unsure = BTreeSet::new();
+        for number in weak.iter().map(|claim| claim.0).collect::<BTreeSet<_>>() {
+            let packs = weak.iter().filter(|claim| claim.0 == number);
+            let packs = packs.map(|claim| claim.1).collect();
+            let without = without_rivals(index, number, &packs, &sound, &mut unsure, folder)?;
+            if let Some(segment) = without {
+                let reference = index.segments().get(number).map(|l| l.reference.clone());
+                confirmed.corrected.extend(reference);
+                index.replace(number, Arc::new(segment));
+            }
+        }
+        for pack in unsure {
+            if let Some(Trailer::Damaged(what)) = trailers.0.get(&pack) {
+                let key = layout::pack(&pack);
+                confirmed.unreadable.push((key, what.clone()));
+            }
+        }
+        for lie in &confirmed.lies {
+            tracing::warn!("passed over: {lie}");
+        }
+        Ok(confirmed)
+    }
+
+    /// Reads what of these packs has not been read yet.
+    async fn read_trailers(
+        &self,
+        accounts: &BTreeMap<Claim, Option<Account>>,
+        listed: &BTreeMap<PackName, u64>,
+        trailers: &mut Trailers,
+    ) -> Result<()> {
+        let mut said: BTreeMap<PackName, BTreeSet<Option<Account>>> = BTreeMap::new();
+        for ((_, pack), account) in accounts {
+            said.entry(*pack).or_default().insert(*account);
+        }
+        let differs = |pack: &PackName, sound: &Account| {
+            let said = said.get(pack).into_iter().flatten();
+            said.into_iter().any(|account| *account != Some(*sound))
+        };
+        let wanted = said.keys().filter_map(|pack| match trailers.0.get(pack) {
+            Some(Trailer::Sound(sound, None)) if differs(pack, sound) => Some(*pack),
+            Some(_) => None,
+            None => Some(*pack),
+        });
+        let reads = wanted
+            .filter_map(|pack| Some((pack, *listed.get(&pack)?)))
+            .map(|(pack, size)| async move { (pack, self.read_trailer(&pack, size).await) });
+        let mut reads = stream::iter(reads.collect::<Vec<_>>())
+            .buffered(FETCHES)
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed();
+        while let Some((pack, trailer)) = reads.next().await {
+            let trailer = match trailer {
+                Ok((row, frames)) => {
+                    let sound = account_of(&row, &frames);
+                    let truth = match differs(&pack, &sound) {
+                        true => self.in_full(row, &frames)?,
+                        false => None,
+                    };
+                    Trailer::Sound(sound, truth)
+                }
+                Err(Error::Damaged { source, .. }) => Trailer::Damaged(source.to_string()),
+                Err(Error::Store(error @ StoreError::Truncated { .. })) => {
+                    Trailer::Damaged(error.to_string())
+                }
+                Err(Error::Store(StoreError::NotFound { .. })) => Trailer::Gone,
+                Err(error) => return Err(error),
+            };
+            trailers.0.insert(pack, trailer);
+        }
+        Ok(())
+    }
+
+    fn in_full(&self, row: PackRow, frames: &[FrameEntry]) -> Result<Option<Arc<IndexSegment>>> {
+        let segment = build_segment(std::iter::once((row, frames)));
+        let folder = self.inner.cache.folder();
+        let segment = segment.map(|s| IndexSegment::of(&s, folder)).transpose()?;
+        Ok(segment.map(Arc::new))
+    }
+}
+
+/// Segments that commits name and that bear another session's name: the view does not have them.
+fn foreign_segments(view: &View) -> Vec<Lie> {
+    let listed: BTreeSet<SessionId> = view.body.manifests.iter().map(|row| row.id).collect();
+    let recent = view.backups.iter().filter(|b| !listed.contains(&b.row.id));
+    let named = recent.flat_map(|b| b.row.segments.iter().map(|s| (b.row.id, s)));
+    let foreign = named.filter(|(id, segment)| segment.session != *id);
+    foreign
+        .map(|(id, segment)| Lie {
+            segment: layout::segment(segment.session, segment.number),
+            backup: Some(id),
+            pack: None,
+        })
+        .collect()
+}
+
+fn committed_by(view: &View, segment: &SegmentRef) -> Option<SessionId> {
+    let rows = view.backups.iter().map(|b| &b.row);
+    let mut own = rows.filter(|row| row.id == segment.session);
+    own.find(|row| row.segments.contains(segment))
+        .map(|row| row.id)
+}
+
+fn doubts(view: &View, index: &Index) -> Result<Doubts> {
+    let absorbed: BTreeSet<&SegmentRef> = view.body.segments.iter().collect();
+    let loaded = || index.segments().iter().enumerate();
+    let fresh: BTreeSet<usize> = loaded()
+        .filter(|(_, l)| !absorbed.contains(&l.reference))
+        .map(|(number, _)| number)
+        .collect();
+    let mut doubts = Doubts::default();
+    if fresh.is_empty() {
+        return Ok(doubts);
+    }
+    let mut listing: BTreeMap<PackName, BTreeSet<usize>> = BTreeMap::new();
+    for (number, l) in loaded() {
+        for row in &l.segment.tables.packs {
+            listing.entry(row.name).or_default().insert(number);
+        }
+    }
+    for (pack, numbers) in listing.iter().filter(|(_, numbers)| numbers.len() > 1) {
+        if !numbers.is_disjoint(&fresh) {
+            doubts.rivals.extend(numbers.iter().map(|n| (*n, *pack)));
+        }
+    }
+    for (number, l) in loaded().filter(|(number, _)| fresh.contains(number)) {
+        let session = l.reference.session;
+        let packs = &l.segment.tables.packs;
+        for row in packs.iter().filter(|row| row.name.session != session) {
+            let claims = match view.body.dropped.contains(&row.name) {
+                true => &mut doubts.void,
+                false => &mut doubts.foreign,
+            };
+            claims.insert((number, row.name));
+        }
+        // Whoever wrote a chunk twice has only himself to ask.
+        let others: Vec<_> = loaded()
+            .filter(|(n, l)| !fresh.contains(n) || l.reference.session != session)
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        for entry in l.segment.rows.iter() {
+            let entry = entry.map_err(Error::IndexCopy)?;
+            let Some(own) = packs.get(entry.pack as usize) else {
+                continue;
+            };
+            for (other, l) in &others {
+                for (_, place) in l.segment.places(&entry.id)? {
+                    if place.pack != own.name {
+                        doubts.rivals.insert((*other, place.pack));
+                        doubts.rivals.insert((number, own.name));
+                    }
+                }
+            }
+        }
+    }
+    let void = &doubts.void;
+    doubts.rivals.retain(|claim| !void.contains(claim));
+    Ok(doubts)
+}
+
+/// What segments say of packs. Who lists a pack twice is not heard.
+fn give_accounts(index: &Index, accounts: &mut BTreeMap<Claim, Option<Account>>) -> Result<()> {
+    for (number, loaded) in index.segments().iter().enumerate() {
+        let tables = &loaded.segment.tables;
+        let mut wanted: BTreeMap<PackName, Vec<usize>> = BTreeMap::new();
+        for (row, pack) in tables.packs.iter().enumerate() {
+            if accounts.contains_key(&(number, pack.name)) {
+                wanted.entry(pack.name).or_default().push(row);
+            }
+        }
+        wanted.retain(|_, rows| rows.len() == 1);
+        if wanted.is_empty() {
+            continue;
+        }
+        let rows = wanted.into_values().flatten();
+        let mut said: BTreeMap<usize, Vec<(u16, u16, ChunkId)>> =
+            rows.map(|row| (row, Vec::new())).collect();
+        for entry in loaded.segment.rows.iter() {
+            let entry = entry.map_err(Error::IndexCopy)?;
+            if let Some(entries) = said.get_mut(&(entry.pack as usize)) {
+                entries.push((entry.frame, entry.slot, entry.id));
+            }
+        }
+        for (row, mut entries) in said {
+            entries.sort_unstable();
+            if let Some(row) = tables.packs.get(row) {
+                let account = account(row.size, frames_of(tables, row), entries.into_iter());
+                accounts.insert((number, row.name), Some(account));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn frames_of<'t>(tables: &'t Tables, row: &PackRow) -> &'t [FrameRow] {
+    let first = row.first_frame as usize;
+    let frames = tables.frames.get(first..first + row.frames as usize);
+    frames.unwrap_or_default()
+}
+
+/// What a trailer says.
+fn account_of(row: &PackRow, trailer: &[FrameEntry]) -> Account {
+    let frames: Vec<FrameRow> = trailer
+        .iter()
+        .map(|frame| FrameRow {
+            offset: frame.offset,
+            stored: frame.stored,
+            data_key: frame.data_key,
+            chunks: frame.ids.len() as u16,
+        })
+        .collect();
+    let entries = (0..).zip(trailer).flat_map(|(frame, entry)| {
+        let ids = (0..).zip(&entry.ids);
+        ids.map(move |(slot, id)| (frame, slot, *id))
+    });
+    account(row.size, &frames, entries)
+}
+
+fn account(
+    size: u64,
+    frames: &[FrameRow],
+    entries: impl Iterator<Item = (u16, u16, ChunkId)>,
+) -> Account {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&size.to_le_bytes());
+    hasher.update(&(frames.len() as u64).to_le_bytes());
+    for frame in frames {
+        hasher.update(&frame.offset.to_le_bytes());
+        hasher.update(&frame.stored.to_le_bytes());
+        hasher.update(&frame.data_key.to_le_bytes());
+        hasher.update(&frame.chunks.to_le_bytes());
+    }
+    for (frame, slot, id) in entries {
+        hasher.update(&frame.to_le_bytes());
+        hasher.update(&slot.to_le_bytes());
+        hasher.update(&id.0);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// What is known of the places of a chunk besides one that cannot be confirmed.
+#[derive(PartialEq, Eq)]
+enum Elsewhere {
+    /// It has none.
+    Nowhere,
+    /// One is confirmed, and a writer may rely on it.
+    Confirmed,
+    /// None is.
+    Unsure,
+}
+
+/// A segment without the entries of these packs, whose trailers cannot be read, for chunks that a confirmed pack has as well;
+/// `None` if there are none. Packs of which a rival cannot be told from them go into `unsure`.
+fn without_rivals(
+    index: &Index,
+    number: usize,
+    packs: &BTreeSet<PackName>,
+    sound: &dyn Fn(&PackName) -> bool,
+    unsure: &mut BTreeSet<PackName>,
+    folder: Option<&Path>,
+) -> Result<Option<IndexSegment>> {
+    let Some(loaded) = index.segments().get(number) else {
+        return Ok(None);
+    };
+    let tables = &loaded.segment.tables;
+    let mut rows = RowsBuilder::new(folder);
+    let mut removed = false;
+    for entry in loaded.segment.rows.iter() {
+        let entry = entry.map_err(Error::IndexCopy)?;
+        let pack = tables.packs.get(entry.pack as usize).map(|row| row.name);
+        let elsewhere = match pack.filter(|pack| packs.contains(pack)) {
+            Some(pack) => elsewhere(index, &entry.id, pack, sound)?,
+            None => Elsewhere::Nowhere,
+        };
+        if elsewhere == Elsewhere::Confirmed {
+            removed = true;
+            continue;
+        }
+        if elsewhere == Elsewhere::Unsure {
+            unsure.extend(pack);
+        }
+        rows.push(&entry.to_row());
+    }
+    let rows = rows.finish().map_err(Error::IndexCopy)?;
+    let tables = tables.clone();
+    Ok(removed.then_some(IndexSegment { tables, rows }))
+}
+
+fn elsewhere(
+    index: &Index,
+    id: &ChunkId,
+    pack: PackName,
+    sound: &dyn Fn(&PackName) -> bool,
+) -> Result<Elsewhere> {
+    let mut found = Elsewhere::Nowhere;
+    for place in index.locate(id)?.iter().filter(|p| p.pack != pack) {
+        if sound(&place.pack) && index.may_rely_on(place) {
+            return Ok(Elsewhere::Confirmed);
+        }
+        found = Elsewhere::Unsure;
+    }
+    Ok(found)
+}
