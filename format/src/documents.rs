@@ -104,6 +104,8 @@ pub struct Pin {
     pub host: String,
     /// What identifies the process on its host, so that a prune there can tell that it is dead.
     pub process: String,
+    /// BLAKE3 of the stub object of the epoch in the key: another epoch may have that number, after the bucket was put back.
+    pub view_hash: [u8; 32],
 }
 
 /// `sessions/<e>-<sid>.hb<k>`.

@@ -367,6 +367,7 @@ fn engine_exit(error: &ark_engine::Error) -> Exit {
         | E::ChunkUnknown { .. }
         | E::PruneBlocked { .. }
         | E::RolledBack { .. }
+        | E::Unconfirmed { .. }
         | E::Store(StoreError::Truncated { .. } | StoreError::TooLarge { .. }) => Exit::Damage,
         E::NotARepository { .. }
         | E::TooNew { .. }

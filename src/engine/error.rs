@@ -152,6 +152,15 @@ pub enum Error {
         /// The session.
         session: String,
     },
+    /// A backup was committed, and the bucket was put back to an older state while it was written.
+    #[error(
+        "the backup is committed as {session}, but the repository was put back to an older state while it was written, and \
+         not all that it needs is sure to be there"
+    )]
+    Unconfirmed {
+        /// Its session.
+        session: String,
+    },
     /// The repository is older than what this client has seen.
     #[error(
         "the repository is at epoch {found}, but this client has seen epoch {seen}: it was rolled back"
@@ -279,6 +288,10 @@ impl Error {
                 "wait until it has ended; a process that died counts as ended 30 minutes after its last sign of life"
             }
             Error::Fenced { .. } => "run the backup again: nothing committed was lost",
+            Error::Unconfirmed { .. } => {
+                "find out who restored an older copy of the bucket; then delete that backup and make another one, or see with \
+                 `ark verify` what it lacks"
+            }
             Error::RolledBack { .. } => {
                 "find out who restored an older copy of the bucket; if that was meant, remove ark's state directory"
             }

@@ -47,6 +47,9 @@ pub struct OpenSession {
     pub last_sign: i64,
     /// Its pin, if readable.
     pub pin: Option<Pin>,
+    /// Whether the repository has no such epoch as it looked at: the bucket was put back to an older state since, and its
+    /// number is above the head's or was given to another epoch. Or the pin cannot be read, and nobody knows.
+    pub elsewhere: bool,
 }
 
 impl std::fmt::Display for OpenSession {
@@ -62,8 +65,8 @@ impl Repository {
     /// Pins the repository and returns what it consists of.
     pub(crate) async fn open_session(&self, activity: Activity) -> Result<(Session, View)> {
         loop {
-            let (stub, _) = self.head_stub().await?;
-            let Some(session) = self.pin(stub.number, activity).await? else {
+            let (stub, hash) = self.head_stub().await?;
+            let Some(session) = self.pin(stub.number, hash, activity).await? else {
                 continue;
             };
             // Looked at after the pin is there: what a prune decided without seeing the pin is visible now. If the head
@@ -80,7 +83,7 @@ impl Repository {
                 (Ok(view), Ok(())) => view,
                 (Err(error), _) | (_, Err(error)) => return Err(session.give_up(error).await),
             };
-            if view.number != session.epoch {
+            if (view.number, view.hash) != (session.epoch, hash) {
                 session.close().await?;
                 continue;
             }
@@ -89,7 +92,12 @@ impl Repository {
     }
 
     /// Creates a pin and nothing more; `None` if its key is taken.
-    pub(crate) async fn pin(&self, epoch: u64, activity: Activity) -> Result<Option<Session>> {
+    pub(crate) async fn pin(
+        &self,
+        epoch: u64,
+        view_hash: [u8; 32],
+        activity: Activity,
+    ) -> Result<Option<Session>> {
         let id = self.env().session_id();
         let key = layout::session(epoch, id);
         let host = &self.env().host;
@@ -98,6 +106,7 @@ impl Repository {
             started: self.env().clock.now_ms(),
             host: host.name(),
             process: host.process(),
+            view_hash,
         };
         // Noted before it is there: this may be dropped when the store has it already.
         self.opened().insert(id, epoch);
@@ -189,6 +198,7 @@ impl Repository {
                         epoch,
                         last_sign: object.modified_ms,
                         pin,
+                        elsewhere: false,
                     };
                     sessions.insert(id, session);
                 }
@@ -199,6 +209,21 @@ impl Repository {
                 }
                 _ => {}
             }
+        }
+        // Not from the cache: it may hold the epoch that had the number before the bucket was put back.
+        let mut hashes = BTreeMap::from([(view.number, Some(view.hash))]);
+        for session in sessions.values_mut() {
+            let looked_at = session.pin.as_ref().map(|pin| pin.view_hash);
+            let there = match hashes.get(&session.epoch) {
+                Some(hash) => *hash,
+                None if session.epoch > view.number => None,
+                None => {
+                    let hash = self.hash_of_epoch(session.epoch).await?;
+                    hashes.insert(session.epoch, hash);
+                    hash
+                }
+            };
+            session.elsewhere = looked_at.is_none() || looked_at != there;
         }
         Ok(sessions.into_values().collect())
     }
@@ -268,10 +293,10 @@ pub fn is_dead(session: &OpenSession, host: &dyn crate::env::Host, store_now: i6
     is_gone(session, host) || store_now - session.last_sign > EXPIRY_MS
 }
 
-/// Whether a session may rely on a pack that was condemned in `condemned`. One with a number above the head's looked at an
-/// epoch that is no longer there, because the bucket was put back: nobody knows what it found in that.
-pub fn may_rely_on(session: &OpenSession, condemned: u64, head: u64) -> bool {
-    session.epoch < condemned || session.epoch > head
+/// Whether a session may rely on a pack that was condemned in `condemned`. One that looked at an epoch which is no longer
+/// there, because the bucket was put back, may rely on anything: nobody knows what it found in that.
+pub fn may_rely_on(session: &OpenSession, condemned: u64) -> bool {
+    session.epoch < condemned || session.elsewhere
 }
 
 impl From<tokio::task::JoinError> for Error {

@@ -208,6 +208,16 @@ impl Repository {
         Ok(Some((stub, *blake3::hash(&bytes).as_bytes())))
     }
 
+    /// The hash of the stub with this number, whatever it is; `None` if there is none.
+    pub(crate) async fn hash_of_epoch(&self, number: u64) -> Result<Option<[u8; 32]>> {
+        let key = layout::epoch_stub(number);
+        match self.store().get_bounded(&key, SMALL_OBJECT_MAX).await {
+            Ok(bytes) => Ok(Some(*blake3::hash(&bytes).as_bytes())),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What the repository consists of now.
     ///
     /// # Errors

@@ -206,7 +206,7 @@ DOCUMENTS = {
         watermark=U64,
         features=vec(TEXT),
     ),
-    PIN: record(activity=enum("backup", "restore", "verify", "prune"), started=I64, host=TEXT, process=TEXT),
+    PIN: record(activity=enum("backup", "restore", "verify", "prune"), started=I64, host=TEXT, process=TEXT, view_hash=KEY),
     HEARTBEAT: record(at=I64),
     COMMIT: record(row=ROW, finished=I64, view=U64, view_hash=KEY, tool=TEXT, document=BYTES, log=BYTES, repairs=opt(ID)),
     FENCE: record(by=ID, at=I64),

@@ -296,6 +296,7 @@ fn control() -> Vec<Vector> {
         started: 1_700_000_000_000,
         host: "host".to_owned(),
         process: "boot/1/2".to_owned(),
+        view_hash: [0xE1; 32],
     };
     let log = "2023-11-14T22:13:20Z listed pods\n".repeat(30).into_bytes();
     vec![

@@ -406,14 +406,6 @@ pub fn build() -> (Bucket, String) {
             bucket.signed(Kind::Undo, layout::undo(id, 0), &stone);
         }
     }
-    let pin = Pin {
-        activity: Activity::Backup,
-        started: at,
-        host: "host".to_owned(),
-        process: "1".to_owned(),
-    };
-    bucket.document(Kind::Session, layout::session(1, sid(5)), &pin);
-
     let zero = bucket.epoch(None, &EpochBody::default());
     let one = EpochBody {
         number: 1,
@@ -422,6 +414,14 @@ pub fn build() -> (Bucket, String) {
         ..EpochBody::default()
     };
     let stub = bucket.epoch(Some(&zero), &one);
+    let pin = Pin {
+        activity: Activity::Backup,
+        started: at,
+        host: "host".to_owned(),
+        process: "1".to_owned(),
+        view_hash: *blake3::hash(&stub).as_bytes(),
+    };
+    bucket.document(Kind::Session, layout::session(1, sid(5)), &pin);
     let two = EpochBody {
         number: 2,
         watermark: 1,

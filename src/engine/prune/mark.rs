@@ -3,8 +3,10 @@
 //! Each tree node is read once, whatever number of backups share it. A node that cannot be read hides what it needs, so
 //! marking fails then, and with it the prune: nothing is deleted on the word of damage.
 
-use ark_format::ChunkId;
+use std::collections::BTreeSet;
+
 use ark_format::tree::{Child, Node, Root, Value};
+use ark_format::{ChunkId, PackName};
 
 use crate::index::Index;
 use crate::read::Reader;
@@ -68,6 +70,24 @@ impl Marked {
             .get(segment)
             .and_then(|bits| bits.get(row / 64))
             .is_some_and(|word| word & (1 << (row % 64)) != 0)
+    }
+
+    /// The packs that the needed chunks have as their own.
+    ///
+    /// # Errors
+    /// [`Error::IndexCopy`].
+    pub fn packs(&self, index: &Index) -> Result<BTreeSet<PackName>> {
+        let mut packs = BTreeSet::new();
+        for (number, loaded) in index.segments().iter().enumerate() {
+            for (row, entry) in loaded.segment.rows.iter().enumerate() {
+                let entry = entry.map_err(Error::IndexCopy)?;
+                if self.contains(number, row) {
+                    let pack = loaded.segment.tables.packs.get(entry.pack as usize);
+                    packs.extend(pack.map(|pack| pack.name));
+                }
+            }
+        }
+        Ok(packs)
     }
 }
 

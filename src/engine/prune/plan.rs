@@ -328,7 +328,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                 });
             }
             (false, Some(&epoch))
-                if !open.iter().any(|s| may_rely_on(s, epoch, view.number))
+                if !open.iter().any(|s| may_rely_on(s, epoch))
                     && epoch <= quiet_since
                     && !unlisted =>
             {
@@ -339,7 +339,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
                 plan.held_back_bytes += size;
                 held.extend(
                     open.iter()
-                        .filter(|s| may_rely_on(s, epoch, view.number))
+                        .filter(|s| may_rely_on(s, epoch))
                         .map(ToString::to_string),
                 );
                 plan.condemned.push(Condemned { pack, epoch, size });

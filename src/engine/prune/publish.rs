@@ -230,6 +230,7 @@ impl Repository {
                 epoch,
                 last_sign: *since,
                 pin,
+                elsewhere: false,
             };
             if is_writer(&session) && !is_gone(&session, self.env().host.as_ref()) {
                 silent.push(session);

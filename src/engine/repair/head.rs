@@ -100,8 +100,8 @@ impl Repository {
                 Err(error) if damage_of_head(&error).is_none() => return Err(error),
                 Err(_) => {}
             }
-            let (number, _) = self.newest_number().await?;
-            if let Some(session) = self.pin(number, Activity::Prune).await? {
+            let (number, hash) = self.newest_number().await?;
+            if let Some(session) = self.pin(number, hash, Activity::Prune).await? {
                 return Ok(session);
             }
         }

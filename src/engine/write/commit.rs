@@ -3,17 +3,21 @@
 //! The commit of a session and the fence that declares it dead have one key, so exactly one of them is there. Whoever finds
 //! a fence goes on with another session ([`super::adoption`]), which relies on nothing that it has not looked at itself.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
-use ark_format::SessionId;
 use ark_format::documents::{BackupRow, BackupStatus, Counts, Manifest, WriteStats};
 use ark_format::envelope::Kind;
 use ark_format::id::PackClass;
+use ark_format::layout::{self, Object};
 use ark_format::tree::Root;
+use ark_format::{PackName, SessionId};
 
 use super::adoption::Adopted;
 use super::{Footing, PoisonGuard, WriteSession};
+use crate::prune::mark::mark;
 use crate::repository::Made;
+use crate::session::Session;
 use crate::view::Ending;
 use crate::{Error, Result};
 
@@ -125,7 +129,8 @@ impl WriteSession {
                 log: log.clone(),
                 repairs,
             };
-            let attempt = match self.attempt(footing, &manifest).await {
+            let roots: Vec<Root> = commit.datasets.iter().map(|(_, root)| *root).collect();
+            let attempt = match self.attempt(footing, &manifest, &roots).await {
                 Ok(attempt) => attempt,
                 Err(error) => {
                     if let Some(adopted) = adopted {
@@ -149,7 +154,6 @@ impl WriteSession {
             if !again {
                 return Err(self.fenced());
             }
-            let roots: Vec<Root> = commit.datasets.iter().map(|(_, root)| *root).collect();
             let next = self.adopt(&roots, added).await?;
             tracing::warn!("{}", next.account);
             log.extend_from_slice(format!("{}\n", next.account).as_bytes());
@@ -192,7 +196,12 @@ impl WriteSession {
         adopted.await
     }
 
-    async fn attempt(&self, footing: &Footing, manifest: &Manifest) -> Result<Attempt> {
+    async fn attempt(
+        &self,
+        footing: &Footing,
+        manifest: &Manifest,
+        roots: &[Root],
+    ) -> Result<Attempt> {
         let repository = &self.inner.repository;
         let session = &footing.session;
         let key = session.commit_key();
@@ -211,15 +220,61 @@ impl WriteSession {
         };
         session.ended();
         // The fence may have been cleaned away before the commit was created: then the watermark has passed us.
-        let (stub, _) = repository.head_stub().await?;
-        if stub.number != footing.view {
+        let (stub, hash) = repository.head_stub().await?;
+        if (stub.number, hash) != (footing.view, footing.view_hash) {
             let head = repository.head().await?;
             let listed = head.body.manifests.iter().any(|row| row.id == session.id);
             if head.body.watermark > session.epoch && !listed {
                 return Ok(Attempt::TakenForDead);
             }
+            let there = match stub.number > footing.view {
+                true => repository.hash_of_epoch(footing.view).await?,
+                false => None,
+            };
+            if there != Some(footing.view_hash) && !self.is_whole(session, roots).await? {
+                return Err(Error::Unconfirmed {
+                    session: session.id.to_string(),
+                });
+            }
         }
         repository.remember_commit((session.epoch, session.id));
         Ok(Attempt::Committed { bytes })
+    }
+
+    /// Whether a backup that was committed under an epoch which is no longer there, because the bucket was put back to an
+    /// older state, has everything in the repository as it is now.
+    ///
+    /// That it keeps it takes the pin: every prune of what the bucket was put back to has found this session open, and has
+    /// dropped nothing, or its commit, and has marked what that needs.
+    async fn is_whole(&self, session: &Session, roots: &[Root]) -> Result<bool> {
+        let repository = &self.inner.repository;
+        let pin = layout::session(session.epoch, session.id);
+        let pinned = repository.store().head(&pin).await?.is_some();
+        let (view, index) = repository.view_with_index().await?;
+        let listed = view.body.manifests.iter().any(|row| row.id == session.id);
+        let counts = view.backup(&session.id).is_some_and(|row| !row.lost);
+        if !counts || !(pinned || listed) {
+            return Ok(false);
+        }
+        let (mut there, mut stored) = (BTreeMap::new(), HashMap::new());
+        for object in repository.store().list(layout::PACKS).await? {
+            if let Some(Object::Pack(name)) = layout::parse(&object.key) {
+                there.insert(name, object.size);
+                stored.insert(name, object.modified_ms);
+            }
+        }
+        let index = repository
+            .without_lost_keys(index.with_packs_stored(stored))
+            .await?;
+        let reader = repository.reader_of(None, view, index.clone());
+        let marked = match mark(&reader, &index, roots).await {
+            Ok(marked) if marked.unknown == 0 => marked,
+            Ok(_) => return Ok(false),
+            Err(error) if error.is_absence() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let packs = index.packs();
+        let whole = |name: &PackName| packs.get(name).map(|row| &row.size) == there.get(name);
+        Ok(marked.packs(&index)?.iter().all(whole))
     }
 }

@@ -1,19 +1,20 @@
 //! A bucket that is put back to an older state, and newest manifests that were removed: a client that has seen more
 //! notices, and a prune of its deletes nothing.
 
+use ark_engine::store::Store;
 use ark_engine::verify::Unwatched;
 use ark_engine::{
     BeginBackup, Error, OpenOptions, RepairOptions, Repository, SessionId, VerifyOptions,
 };
 
-use super::base::{NOW, bucket, objects_of};
+use super::base::{NOW, Objects, bucket, objects_of};
 use crate::gate::Gate;
 use crate::roundtrip::{
     Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
     write,
 };
 
-async fn client(store: ark_engine::store::Store, state: &std::path::Path) -> Repository {
+async fn client(store: Store, state: &std::path::Path) -> Repository {
     let options = OpenOptions {
         state_dir: Some(state.to_owned()),
         ..OpenOptions::default()
@@ -98,7 +99,7 @@ async fn removed_manifests_are_missed_by_who_has_seen_them() {
             assert!(report.damage.iter().any(|d| d.object == *key), "{report:?}");
         }
         let before = objects_of(&gate.store()).await;
-        let packs = |objects: &super::base::Objects| {
+        let packs = |objects: &Objects| {
             objects
                 .keys()
                 .filter(|key| key.starts_with("packs/"))
@@ -194,19 +195,8 @@ async fn what_a_session_above_the_head_relies_on_stays() {
         backup(&repository, &format!("{n}"), &few).await.unwrap();
         repository.prune(&NOW, |_| {}).await.unwrap();
     }
-    let late = BeginBackup {
-        name: "late".into(),
-        cluster: cluster(),
-    };
-    let late = repository.begin_backup(late).await.unwrap();
-    let is_epoch = |key: &str| key.starts_with("epochs/") || key.starts_with("index/epoch-");
-    let newer = objects_of(&gate.store()).await;
-    for key in newer.keys().filter(|key| is_epoch(key)) {
-        gate.store().delete(key).await.unwrap();
-    }
-    for (key, bytes) in older.iter().filter(|(key, _)| is_epoch(key)) {
-        gate.store().create(key, bytes.clone()).await.unwrap();
-    }
+    let late = repository.begin_backup(begin("late")).await.unwrap();
+    put_epochs_back(&gate.store(), &older).await;
 
     let state = tempfile::tempdir().unwrap();
     let other = client(gate.store(), state.path()).await;
@@ -278,4 +268,116 @@ async fn a_lost_undo_forgets_nothing() {
     repository.prune(&NOW, |_| {}).await.unwrap();
     assert!(repository.backups().await.unwrap().is_empty());
     assert_eq!(repository.store().list("forgotten").await.unwrap(), []);
+}
+
+/// Takes the epochs away, and puts those of an older state in their place.
+async fn put_epochs_back(store: &Store, older: &Objects) {
+    let is_epoch = |key: &str| key.starts_with("epochs/") || key.starts_with("index/epoch-");
+    let newer = objects_of(store).await;
+    for key in newer.keys().filter(|key| is_epoch(key)) {
+        store.delete(key).await.unwrap();
+    }
+    for (key, bytes) in older.iter().filter(|(key, _)| is_epoch(key)) {
+        store.create(key, bytes.clone()).await.unwrap();
+    }
+}
+
+fn begin(name: &str) -> BeginBackup {
+    BeginBackup {
+        name: name.into(),
+        cluster: cluster(),
+    }
+}
+
+/// Publishes epochs until the head has this number.
+async fn count_up(repository: &Repository, number: u64) {
+    let who = repository.env().session_id();
+    for n in 100.. {
+        let head = repository.info().await.unwrap().epoch;
+        if head >= number {
+            break;
+        }
+        // One epoch each: nothing is dropped.
+        let few = items(20, |_| n);
+        backup(repository, &format!("{who}-{n}"), &few)
+            .await
+            .unwrap();
+        repository.prune(&NOW, |_| {}).await.unwrap();
+    }
+}
+
+/// The bucket was put back, and the numbers of epochs have caught up: an open session looked at another epoch with its number.
+#[tokio::test]
+async fn what_a_session_of_another_history_relies_on_stays_when_the_numbers_catch_up() {
+    for passed in [0, 3] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        let content = items(100, |_| 1);
+        let one = backup(&repository, "one", &content).await.unwrap().id;
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        let older = objects_of(&gate.store()).await;
+        count_up(&repository, 6).await;
+        let late = repository.begin_backup(begin("late")).await.unwrap();
+        put_epochs_back(&gate.store(), &older).await;
+
+        let state = tempfile::tempdir().unwrap();
+        let other = client(gate.store(), state.path()).await;
+        other.forget(&[one]).await.unwrap();
+        other.prune(&NOW, |_| {}).await.unwrap();
+        count_up(&other, 6 + passed).await;
+        let report = other.prune(&NOW, |_| {}).await.unwrap();
+        assert_eq!(report.waiting_for.len(), 1, "{passed}: {report:?}");
+        assert!(report.held_back_bytes > 0);
+
+        let root = write(&late, &content).await.unwrap();
+        let committed = late.commit(commit(root)).await.unwrap();
+        assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
+        other.prune(&NOW, |_| {}).await.unwrap();
+        assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
+        assert_sound(&other).await;
+    }
+}
+
+/// The whole bucket was put back while a backup was written: what it relies on is gone, and its pin.
+#[tokio::test]
+async fn a_backup_whose_repository_is_put_back_is_not_reported_as_made() {
+    for (pinned, numbers) in [(false, 0), (false, 6), (false, 9), (true, 0), (true, 9)] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        backup(&repository, "one", &items(10, |_| 9)).await.unwrap();
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        let older = objects_of(&gate.store()).await;
+        let content = items(100, |_| 1);
+        backup(&repository, "two", &content).await.unwrap();
+        count_up(&repository, 6).await;
+        let late = repository.begin_backup(begin("late")).await.unwrap();
+        let newer = objects_of(&gate.store()).await;
+        for key in newer.keys().filter(|key| !older.contains_key(*key)) {
+            if !(pinned && key.starts_with("sessions/")) {
+                gate.store().delete(key).await.unwrap();
+            }
+        }
+        for (key, bytes) in &older {
+            gate.store().create(key, bytes.clone()).await.unwrap();
+        }
+        let state = tempfile::tempdir().unwrap();
+        let other = client(gate.store(), state.path()).await;
+        count_up(&other, numbers.max(1)).await;
+
+        let root = write(&late, &content).await.unwrap();
+        let result = late.commit(commit(root)).await;
+        assert!(
+            matches!(
+                result,
+                Err(Error::Unconfirmed { .. } | Error::Fenced { .. })
+            ),
+            "{pinned} {numbers}: {result:?}"
+        );
+        if pinned {
+            assert!(
+                matches!(result, Err(Error::Unconfirmed { .. })),
+                "{result:?}"
+            );
+        }
+    }
 }
