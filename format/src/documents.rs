@@ -45,14 +45,30 @@ pub struct EpochBody {
     pub condemned: Vec<Condemned>,
     /// Packs whose deletion this or an earlier epoch ordered and whose absence was not yet seen.
     pub dropped: Vec<PackName>,
-    /// Sessions that were fenced: their own segments never count.
-    pub retired: Vec<SessionId>,
+    /// Sessions that ended without a commit, or whose backup was taken away: what stands under their manifest key never counts.
+    pub retired: Vec<Retired>,
     /// Backups that this epoch marked.
     pub manifests: Vec<BackupRow>,
     /// Commits at or above it count by themselves; below it only if listed in `manifests`.
     pub watermark: u64,
     /// Mandatory features added since the repository was made.
     pub features: Vec<String>,
+}
+
+impl EpochBody {
+    /// Whether a session is retired.
+    pub fn is_retired(&self, id: &SessionId) -> bool {
+        self.retired.iter().any(|retired| retired.session == *id)
+    }
+}
+
+/// A session that is closed for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Retired {
+    /// The epoch in its keys: once the watermark is above it, that alone says so.
+    pub epoch: u64,
+    /// The session.
+    pub session: SessionId,
 }
 
 /// A condemned pack.

@@ -91,7 +91,7 @@ impl Repository {
         }
         let open = self.open_sessions(view).await?;
         let Some(other) = open.iter().find(|s| s.id == claim.session) else {
-            if claim.epoch < view.body.watermark || view.body.retired.contains(&claim.session) {
+            if claim.epoch < view.body.watermark || view.body.is_retired(&claim.session) {
                 return Ok(());
             }
             // It may have committed since the view was made, and a prune have taken its pin.

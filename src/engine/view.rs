@@ -296,7 +296,7 @@ impl Repository {
                 }
                 continue;
             }
-            if epoch < body.watermark || body.retired.contains(&id) {
+            if epoch < body.watermark || body.is_retired(&id) {
                 // A fence that prune has not deleted yet, a commit that came too late, or one that an epoch has given up
                 // because nobody can read it: none counts.
                 fences.insert(id, epoch);
@@ -332,7 +332,7 @@ impl Repository {
         let seen = self.seen_commits();
         for (epoch, id) in &seen {
             // Without a head there is no watermark, and nothing can be said.
-            let decided = *epoch < body.watermark || body.retired.contains(id);
+            let decided = *epoch < body.watermark || body.is_retired(id);
             if decided || rows.contains_key(id) || stub.body_key.is_empty() {
                 continue;
             }

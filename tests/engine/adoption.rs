@@ -380,8 +380,7 @@ async fn nothing_is_adopted_that_was_condemned() {
             .await
             .unwrap()
             .body
-            .retired
-            .contains(&dead)
+            .is_retired(&dead)
     );
     reader.close().await;
     prune(&gate, NOW).await;

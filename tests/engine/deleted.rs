@@ -30,7 +30,7 @@ struct Left {
     open: WriteSession,
 }
 
-async fn left(gate: &Gate, state: &std::path::Path) -> Left {
+async fn with_older_session(gate: &Gate, state: &std::path::Path) -> Left {
     new_repository(gate.store()).await;
     let options = OpenOptions {
         state_dir: Some(state.to_owned()),
@@ -50,15 +50,19 @@ async fn left(gate: &Gate, state: &std::path::Path) -> Left {
         .await
         .unwrap()
         .id;
-    repository.forget(&[gone]).await.unwrap();
-    repository.prune(&NOW, |_| {}).await.unwrap();
     let kept = (kept, content);
-    let left = Left {
+    Left {
         repository,
         kept,
         gone,
         open,
-    };
+    }
+}
+
+async fn left(gate: &Gate, state: &std::path::Path) -> Left {
+    let left = with_older_session(gate, state).await;
+    left.repository.forget(&[left.gone]).await.unwrap();
+    left.repository.prune(&NOW, |_| {}).await.unwrap();
     assert!(left.has("manifests/").await && left.has("forgotten/").await);
     left
 }
@@ -122,6 +126,41 @@ async fn a_manifest_goes_with_its_backup_and_what_a_reader_reads_does_not() {
     let root = row.row.datasets[0].1;
     assert!(read_all(&reader, root).await.unwrap() == content);
     reader.close().await;
+}
+
+/// Its manifest is lost, before or after a prune takes the backup away, and put back later: it is no backup again.
+#[tokio::test]
+async fn a_manifest_that_is_put_back_does_not_bring_its_backup_back() {
+    for late in [false, true] {
+        let (gate, state) = (Gate::new(), tempfile::tempdir().unwrap());
+        let left = with_older_session(&gate, state.path()).await;
+        let (repository, store) = (&left.repository, gate.store());
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        let listed = store.list("manifests/").await.unwrap();
+        let of_it = |key: &&ark_engine::store::ObjectInfo| key.key.ends_with(&left.gone.to_string());
+        let key = listed.iter().find(of_it).unwrap().key.clone();
+        let manifest = store.get(&key).await.unwrap();
+        repository.forget(&[left.gone]).await.unwrap();
+        if !late {
+            store.delete(&key).await.unwrap();
+        }
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        if late {
+            store.delete(&key).await.unwrap();
+        }
+        for n in 0..3 {
+            let few = items(5, |_| 10 + n);
+            backup(repository, &format!("few-{n}"), &few).await.unwrap();
+            repository.prune(&NOW, |_| {}).await.unwrap();
+        }
+        store.create(&key, manifest).await.unwrap();
+        for _ in 0..2 {
+            let rows = repository.backups().await.unwrap();
+            assert!(rows.iter().all(|row| row.row.id != left.gone), "{late}: {rows:?}");
+            repository.prune(&NOW, |_| {}).await.unwrap();
+        }
+        left.end().await;
+    }
 }
 
 /// Only the head says that it was taken away. When that is lost, its tombstone still tells that nobody wants it.

@@ -201,7 +201,7 @@ DOCUMENTS = {
         segments=vec(SEGMENT_REF),
         condemned=vec(record(pack=PACK_NAME, epoch=U64, size=U64)),
         dropped=vec(PACK_NAME),
-        retired=vec(ID),
+        retired=vec(record(epoch=U64, session=ID)),
         manifests=vec(ROW),
         watermark=U64,
         features=vec(TEXT),
@@ -439,13 +439,14 @@ class Repository:
     def backups(self):
         head = self.head()
         listed = {row["id"]: row for row in head["manifests"]}
+        retired = {row["session"] for row in head["retired"]}
         found, rows = set(), []
         for name in self.list("manifests/"):
             parsed = parse_name(name)
             if not parsed:
                 continue
             epoch, sid = int(parsed[1][0], 16), parsed[1][1]
-            if sid not in listed and (epoch < head["watermark"] or sid in head["retired"]):
+            if sid not in listed and (epoch < head["watermark"] or sid in retired):
                 continue
             data = self.get(name)
             if data[4] == FENCE and sid not in listed:

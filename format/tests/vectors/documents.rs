@@ -272,7 +272,10 @@ fn control() -> Vec<Vector> {
             size: 70_000,
         }],
         dropped: vec![pack_name(PackClass::Meta, 2)],
-        retired: vec![other_session()],
+        retired: vec![Retired {
+            epoch: 1,
+            session: other_session(),
+        }],
         manifests: vec![row()],
         watermark: 1,
         ..EpochBody::default()

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, SegmentRef};
+use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, Retired, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
@@ -314,15 +314,19 @@ impl Repository {
         // it any more. Below the watermark its number says so.
         let fences = facts.view.fences.iter();
         let ended = fences
-            .filter(|(id, epoch)| **epoch >= plan.watermark && !facts.is_silent(id))
-            .map(|(id, _)| *id);
+            .filter(|(id, _)| !facts.is_silent(id))
+            .map(|(id, epoch)| (*id, *epoch));
         // A backup that is taken away is in force no more at once, its commit at or above the watermark or not: what is on the
         // list is marked, so that whoever finds it there can read it.
         let backups = facts.view.backups.iter().map(|b| (b.row.id, b.row.epoch));
-        let given_up = backups
-            .filter(|(id, epoch)| *epoch >= plan.watermark && removed.contains(id))
-            .map(|(id, _)| id);
-        let retired: BTreeSet<SessionId> = ended.chain(given_up).collect();
+        let given_up = backups.filter(|(id, _)| removed.contains(id));
+        // Until the watermark has passed it, whatever stands there now: an object that is missing may be put back.
+        let retired: BTreeSet<Retired> = ended
+            .chain(given_up)
+            .map(|(session, epoch)| Retired { epoch, session })
+            .chain(facts.view.body.retired.iter().copied())
+            .filter(|session| session.epoch >= plan.watermark)
+            .collect();
         let body = EpochBody {
             number: facts.view.number + 1,
             segments: segments.into_iter().collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ark_format::documents::{Condemned, EpochBody, SegmentRef, Tombstone};
+use ark_format::documents::{Condemned, EpochBody, Retired, SegmentRef, Tombstone};
 use ark_format::envelope::Kind;
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
@@ -242,9 +242,12 @@ impl Repository {
             let mut body = head.body;
             body.number += 1;
             body.manifests.retain(|row| !given_up.contains_key(&row.id));
-            let mut retired: BTreeSet<SessionId> = body.retired.iter().copied().collect();
-            let still = given_up.iter().filter(|(_, e)| **e >= body.watermark);
-            retired.extend(still.map(|(id, _)| *id));
+            let mut retired: BTreeSet<Retired> = body.retired.iter().copied().collect();
+            retired.extend(given_up.iter().map(|(id, epoch)| Retired {
+                epoch: *epoch,
+                session: *id,
+            }));
+            retired.retain(|session| session.epoch >= body.watermark);
             body.retired = retired.into_iter().collect();
             if self.publish(&body, head.hash).await? {
                 self.delete_replaced(Vec::new(), body.number).await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ark_format::PackName;
-use ark_format::documents::{Activity, EpochBody, EpochStub, SegmentRef};
+use ark_format::documents::{Activity, EpochBody, EpochStub, Retired, SegmentRef};
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 
@@ -129,10 +129,11 @@ impl Repository {
                 // Nobody whose epoch is older can commit any more.
                 view.body.watermark = number;
                 let fences = view.fences.iter();
-                view.body.retired = fences
-                    .filter(|(_, epoch)| **epoch >= number)
-                    .map(|(id, _)| *id)
-                    .collect();
+                let fences = fences.map(|(id, epoch)| Retired {
+                    epoch: *epoch,
+                    session: *id,
+                });
+                view.body.retired = fences.filter(|fence| fence.epoch >= number).collect();
             }
             let index = self.load_index(&view).await?;
             // Missing because the head has moved on is not damage.
