@@ -152,6 +152,21 @@ pub enum Error {
         /// The session.
         session: String,
     },
+    /// A backup was committed, and deleted and pruned before its process had looked again.
+    #[error("the backup was committed as {session}, and has been deleted and pruned since")]
+    DeletedMeanwhile {
+        /// Its session.
+        session: String,
+    },
+    /// The commit of a session does not count, and nothing tells why.
+    #[error(
+        "the backup of session {session} is not there: either a prune declared the session dead before it could commit, or it \
+         was committed, and has been deleted and pruned since"
+    )]
+    FencedOrDeleted {
+        /// The session.
+        session: String,
+    },
     /// A backup was committed, and the bucket was put back to an older state while it was written.
     #[error(
         "the backup is committed as {session}, but the repository was put back to an older state while it was written, and \
@@ -288,6 +303,12 @@ impl Error {
                 "wait until it has ended; a process that died counts as ended 30 minutes after its last sign of life"
             }
             Error::Fenced { .. } => "run the backup again: nothing committed was lost",
+            Error::DeletedMeanwhile { .. } => {
+                "this process was asleep meanwhile; run the backup again if it is wanted after all"
+            }
+            Error::FencedOrDeleted { .. } => {
+                "this process was asleep meanwhile; run the backup again unless it was deleted on purpose"
+            }
             Error::Unconfirmed { .. } => {
                 "find out who restored an older copy of the bucket; then delete that backup and make another one, or see with \
                  `ark verify` what it lacks"

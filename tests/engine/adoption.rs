@@ -374,14 +374,7 @@ async fn nothing_is_adopted_that_was_condemned() {
     assert!(prune(&gate, NOW).await.held_back_bytes > 2 << 20);
     let dead = dead.session.id();
     let committed = backup(&repository, "one", &content).await.unwrap();
-    assert!(
-        repository
-            .view()
-            .await
-            .unwrap()
-            .body
-            .is_retired(&dead)
-    );
+    assert!(repository.view().await.unwrap().body.is_retired(&dead));
     reader.close().await;
     prune(&gate, NOW).await;
     for object in repository.store().list("packs/").await.unwrap() {

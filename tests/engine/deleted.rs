@@ -6,10 +6,10 @@ use ark_engine::{
     WriteSession,
 };
 
-use crate::gate::Gate;
+use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
-    Items, Plain, assert_sound, backup, cluster, contents, env, items, new_repository, read_all,
-    unlock,
+    Items, Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository,
+    read_all, unlock, write,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -137,7 +137,8 @@ async fn a_manifest_that_is_put_back_does_not_bring_its_backup_back() {
         let (repository, store) = (&left.repository, gate.store());
         repository.prune(&NOW, |_| {}).await.unwrap();
         let listed = store.list("manifests/").await.unwrap();
-        let of_it = |key: &&ark_engine::store::ObjectInfo| key.key.ends_with(&left.gone.to_string());
+        let of_it =
+            |key: &&ark_engine::store::ObjectInfo| key.key.ends_with(&left.gone.to_string());
         let key = listed.iter().find(of_it).unwrap().key.clone();
         let manifest = store.get(&key).await.unwrap();
         repository.forget(&[left.gone]).await.unwrap();
@@ -156,10 +157,71 @@ async fn a_manifest_that_is_put_back_does_not_bring_its_backup_back() {
         store.create(&key, manifest).await.unwrap();
         for _ in 0..2 {
             let rows = repository.backups().await.unwrap();
-            assert!(rows.iter().all(|row| row.row.id != left.gone), "{late}: {rows:?}");
+            assert!(
+                rows.iter().all(|row| row.row.id != left.gone),
+                "{late}: {rows:?}"
+            );
             repository.prune(&NOW, |_| {}).await.unwrap();
         }
+        left.open.abort().await.unwrap();
+        backup(repository, "last", &items(5, |_| 9)).await.unwrap();
         left.end().await;
+    }
+}
+
+/// Its process sleeps between the commit and the last look at the head; meanwhile the backup is deleted and collected.
+#[tokio::test]
+async fn a_backup_that_is_deleted_before_its_process_has_looked_again_does_not_come_back() {
+    for (older, stone) in [(true, true), (false, true), (false, false)] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        // All that the backup needs stays.
+        let content = items(50, |_| 1);
+        let kept = backup(&repository, "kept", &content).await.unwrap().id;
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        let begin = |name: &str| BeginBackup {
+            name: name.into(),
+            cluster: cluster(),
+        };
+        let open = repository.begin_backup(begin("open")).await.unwrap();
+        let session = repository.begin_backup(begin("gone")).await.unwrap();
+        let id = session.id();
+        let root = write(&session, &content).await.unwrap();
+        let look = gate.hold(Op::List, "epochs", 1);
+        let writer = tokio::spawn(async move { session.commit(commit(root)).await });
+        look.reached().await;
+        assert_eq!(repository.backups().await.unwrap().len(), 2);
+        repository.forget(&[id]).await.unwrap();
+        if !older {
+            open.abort().await.unwrap();
+        }
+        let pruned = match (older, stone) {
+            (false, true) => {
+                // Killed before it has deleted the tombstone.
+                gate.fail(Op::Delete, "forgotten/", 9, End::Refuse);
+                let _ = repository.prune(&NOW, |_| {}).await;
+                repository.prune(&NOW, |_| {}).await.is_err()
+            }
+            _ => repository.prune(&NOW, |_| {}).await.is_ok(),
+        };
+        assert!(pruned, "{older} {stone}");
+        let there = repository.store().list("forgotten/").await.unwrap();
+        assert_eq!(there.is_empty(), !stone, "{there:?}");
+        look.release();
+        let error = writer.await.unwrap().unwrap_err();
+        match stone {
+            true => assert!(matches!(error, Error::DeletedMeanwhile { .. }), "{error:?}"),
+            false => assert!(matches!(error, Error::FencedOrDeleted { .. }), "{error:?}"),
+        }
+        gate.open();
+        let rows = repository.backups().await.unwrap();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(contents(&repository, &kept).await.unwrap(), content);
+        if older {
+            open.abort().await.unwrap();
+        }
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        assert_sound(&repository).await;
     }
 }
 

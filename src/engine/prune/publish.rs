@@ -362,6 +362,7 @@ impl Repository {
         // still have published an epoch with them.
         keys.extend(facts.stray_segments(&body.segments).cloned());
         keys.push(self.body_key_of(facts.view.number).await?);
+        let mut stones = Vec::new();
         for (id, _) in &plan.remove {
             // At or above the watermark its key stays taken, so that a late copy of the commit does not make it count again.
             let row = facts.view.backup(id);
@@ -369,6 +370,7 @@ impl Repository {
                 continue;
             };
             keys.push(row.manifest_key());
+            // After the commit: who finds the commit that it has made, and no tombstone, knows that it never counted.
             for number in facts
                 .view
                 .graves
@@ -376,12 +378,13 @@ impl Repository {
                 .iter()
                 .flat_map(|grave| &grave.numbers)
             {
-                keys.push(layout::tombstone(*id, *number));
-                keys.push(layout::undo(*id, *number));
+                stones.push(layout::tombstone(*id, *number));
+                stones.push(layout::undo(*id, *number));
             }
         }
         let kept = self.kept(&facts.listed, &body.dropped).await?;
         self.delete_all(keys).await?;
+        self.delete_all(stones).await?;
         Ok(Some(Done {
             deleted,
             damaged,

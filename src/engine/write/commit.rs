@@ -219,13 +219,13 @@ impl WriteSession {
             }
         };
         session.ended();
-        // The fence may have been cleaned away before the commit was created: then the watermark has passed us.
         let (stub, hash) = repository.head_stub().await?;
         if (stub.number, hash) != (footing.view, footing.view_hash) {
             let head = repository.head().await?;
             let listed = head.body.manifests.iter().any(|row| row.id == session.id);
-            if head.body.watermark > session.epoch && !listed {
-                return Ok(Attempt::TakenForDead);
+            let passed = head.body.watermark > session.epoch;
+            if !listed && (passed || head.body.is_retired(&session.id)) {
+                return self.out_of_force(session, passed).await;
             }
             let there = match stub.number > footing.view {
                 true => repository.hash_of_epoch(footing.view).await?,
@@ -239,6 +239,38 @@ impl WriteSession {
         }
         repository.remember_commit((session.epoch, session.id));
         Ok(Attempt::Committed { bytes })
+    }
+
+    /// Why a commit that this session has created does not count, under a head in which it does not.
+    ///
+    /// Either it never did: the session was fenced, the watermark passed it, the fence was cleaned away, and only then was the
+    /// commit created. Or it did, and the backup was deleted and taken away before this process looked again: then going on
+    /// would bring back what somebody has deleted. A fence is cleaned away below the watermark only, so a
+    /// session that is retired at or above it had none when the commit was created. A tombstone is made only of what
+    /// counts, and is cleaned away after the commit: so a commit that is still there when no tombstone is, never counted.
+    /// When neither is there, nobody can tell.
+    async fn out_of_force(&self, session: &Session, passed: bool) -> Result<Attempt> {
+        let store = self.inner.repository.store();
+        let deleted = || Error::DeletedMeanwhile {
+            session: session.id.to_string(),
+        };
+        if !passed {
+            return Err(deleted());
+        }
+        let listed = store.list(layout::FORGOTTEN).await?;
+        let of_it = |key: &str| match layout::parse(key) {
+            Some(Object::Tombstone(id, _) | Object::Undo(id, _)) => id == session.id,
+            _ => false,
+        };
+        if listed.iter().any(|object| of_it(&object.key)) {
+            return Err(deleted());
+        }
+        match store.head(&session.commit_key()).await? {
+            Some(_) => Ok(Attempt::TakenForDead),
+            None => Err(Error::FencedOrDeleted {
+                session: session.id.to_string(),
+            }),
+        }
     }
 
     /// Whether a backup that was committed under an epoch which is no longer there, because the bucket was put back to an
