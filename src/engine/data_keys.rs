@@ -6,12 +6,13 @@
 //! then nothing is sealed at all, neither with a key that others cannot read nor with an older one, which may be what
 //! the rotation was against.
 //!
-//! Nothing here is ever numbered twice: the next key is the one after all that are in the bucket and all that frames in force
-//! were sealed with, also where their key is gone.
+//! The next key is the one after all that are in the bucket and all that frames of packs in the bucket were sealed with, also
+//! where their key is gone. So a number is given twice only while what its first key has sealed is nowhere but in the memory of a
+//! backup; and a backup commits only if the bucket has the very keys that it has sealed with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ark_format::documents::DataKey;
 use ark_format::envelope::{Kind, Sealer};
@@ -152,6 +153,33 @@ impl FrameSeal<'_> {
     /// As [`FrameSealer::decode`].
     pub(crate) fn decode(&self, sealed: &[u8]) -> Decoded<Frame> {
         self.sealer().decode(sealed)
+    }
+}
+
+/// The data keys that a backup has sealed with.
+#[derive(Default)]
+pub(crate) struct SealedWith(Mutex<Vec<(u16, Arc<SecretBox<Key>>)>>);
+
+impl SealedWith {
+    /// Keeps the key of `seal`.
+    pub(crate) fn note(&self, seal: &FrameSeal<'_>) {
+        let FrameKey::Data(key) = &seal.key else {
+            return;
+        };
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |(number, noted): &(u16, Arc<SecretBox<Key>>)| {
+            *number == seal.data_key && noted.expose_secret() == key.expose_secret()
+        };
+        if !keys.iter().any(same) {
+            keys.push((seal.data_key, Arc::clone(key)));
+        }
+    }
+
+    fn keys(&self) -> Vec<(u16, Arc<SecretBox<Key>>)> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -308,11 +336,35 @@ impl Repository {
             };
             all.iter().filter_map(doubt).collect()
         };
-        for number in doubtful {
-            self.look_at_data_key(number).await?;
+        for number in &doubtful {
+            self.look_at_data_key(*number).await?;
         }
-        let newest = self.data_keys().newest();
-        self.learn_data_keys(newest.into_iter().collect()).await
+        // Also one that this process has: if it was lost, its number may have been given to another one since.
+        match self.data_keys().newest().filter(|n| !doubtful.contains(n)) {
+            Some(newest) => self.look_at_data_key(newest).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses if the bucket does not have the very keys that a backup has sealed with.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Damaged`] for the key, or the store's.
+    pub(crate) async fn confirm_data_keys(&self, sealed: &SealedWith) -> Result<()> {
+        for (number, key) in sealed.keys() {
+            let object = layout::data_key(number);
+            let bytes = match self.store().get_bounded(&object, SMALL_OBJECT_MAX).await {
+                Ok(bytes) => bytes,
+                Err(StoreError::NotFound { .. }) => return Err(Fault::Missing.error(number)),
+                Err(error) => return Err(error.into()),
+            };
+            if self.decode_data_key(number, &bytes).at(&object)? != *key.expose_secret() {
+                let what =
+                    "it was lost while a backup was sealed with it, and another key has its number";
+                return Err(Fault::Damaged(DecodeError::Invalid(what)).error(number));
+            }
+        }
+        Ok(())
     }
 
     /// The number of the newest data key in the bucket.
@@ -397,7 +449,33 @@ impl Repository {
         self.list_data_keys().await?;
         let (_, index) = self.view_with_index().await?;
         // The number of a key that is gone stays taken: its frames would seem to be damaged, and could never be read again.
-        self.data_key_after(&used(&index))
+        let mut used = used(&index);
+        used.extend(self.used_by_others(&index).await?);
+        self.data_key_after(&used)
+    }
+
+    /// The data keys of packs that no segment lists: a backup that has not ended wrote them, or one that died.
+    async fn used_by_others(&self, index: &Index) -> Result<BTreeSet<u16>> {
+        let known = index.packs();
+        let mut used = BTreeSet::new();
+        for object in self.store().list(layout::PACKS).await? {
+            let Some(Object::Pack(name)) = layout::parse(&object.key) else {
+                continue;
+            };
+            if name.class != PackClass::Data || known.contains_key(&name) {
+                continue;
+            }
+            match self.read_trailer(&name, object.size).await {
+                Ok((_, frames)) => used.extend(frames.iter().map(|frame| frame.data_key)),
+                // Nobody adopts a pack without its trailer.
+                Err(
+                    Error::Damaged { .. }
+                    | Error::Store(StoreError::NotFound { .. } | StoreError::Truncated { .. }),
+                ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(used)
     }
 
     /// The number after all that are known and these.

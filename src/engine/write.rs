@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::added::{Added, SEGMENT_CHUNKS};
 use crate::chunker::Chunker;
-use crate::data_keys;
+use crate::data_keys::{self, SealedWith};
 use crate::error::DamagedAt;
 use crate::index::{Index, IndexSegment};
 use crate::map_write::MapWriter;
@@ -107,6 +107,8 @@ struct Writing {
     packer: Packer,
     /// Chunks that this session has taken in; another of its writers may refer to them.
     taken: Mutex<HashSet<ChunkId>>,
+    /// Data keys of its frames.
+    sealed: SealedWith,
     /// How many of them stand in buffers of writers that have not ended.
     unsent: AtomicU64,
     leftovers: tokio::sync::Mutex<Buffer>,
@@ -187,6 +189,7 @@ impl Repository {
                 legacy,
                 added: Added::default(),
                 taken: Mutex::default(),
+                sealed: SealedWith::default(),
                 unsent: AtomicU64::new(0),
                 leftovers: tokio::sync::Mutex::default(),
                 tasks: tokio::sync::Mutex::default(),
@@ -338,10 +341,12 @@ impl WriteSession {
             PackClass::Meta => 0,
         };
         let pool = repository.env().pool.clone();
+        let session = self.clone();
         let sealed = pool
             .run(move || {
-                let bytes = repository
-                    .frame_sealer(class, data_key)?
+                let seal = repository.frame_sealer(class, data_key)?;
+                session.inner.sealed.note(&seal);
+                let bytes = seal
                     .encode(LEVEL, salt, &buffer.lengths, &buffer.bytes)
                     .making("a frame")?;
                 Ok::<_, Error>(SealedFrame {

@@ -14,7 +14,7 @@ use ark_format::layout;
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
     Items, Plain, assert_sound, backup, cluster, commit, contents, env, index, items, memory,
-    new_repository, read_all, unlock,
+    new_repository, read_all, unlock, write,
 };
 
 const NOW: PruneOptions = PruneOptions {
@@ -399,4 +399,67 @@ async fn a_repair_makes_a_new_key_for_the_newest_and_says_what_was_lost() {
     assert_eq!(damage(&client, false).await, []);
     let plan = client.plan_repair(&options).await.unwrap();
     assert_eq!(plan.new_data_key, None);
+}
+
+/// Its packs are in the bucket, in no index yet, or its frames are still in memory.
+#[tokio::test]
+async fn a_key_that_is_lost_before_any_index_names_it_seals_nothing_that_counts() {
+    for stored in [true, false] {
+        let gate = Gate::new();
+        let store = gate.store();
+        let repository = new_repository(store.clone()).await;
+        repository.rotate_data_key().await.unwrap();
+        let begin = BeginBackup {
+            name: "slow".into(),
+            cluster: cluster(),
+        };
+        let slow = repository.begin_backup(begin).await.unwrap();
+        let root = write(&slow, &version(1)).await.unwrap();
+        let other = open(&store).await;
+        let result = if stored {
+            let stop = gate.hold(Op::Put, "index/", 1);
+            let writer = tokio::spawn({
+                let slow = slow.clone();
+                async move { slow.commit(commit(root)).await }
+            });
+            stop.reached().await;
+            store.delete(SECOND).await.unwrap();
+            // Its frames are there: whoever adopted them would read them with another key of that number.
+            assert_eq!(open(&store).await.next_data_key().await.unwrap(), 3);
+            assert_eq!(other.rotate_data_key().await.unwrap().number, 3);
+            stop.release();
+            writer.await.unwrap()
+        } else {
+            store.delete(SECOND).await.unwrap();
+            let fresh = open(&store).await;
+            let made = fresh.rotate_data_key().await.unwrap();
+            assert_eq!((made.number, made.made), (2, true));
+            slow.commit(commit(root)).await
+        };
+        names_second("commit", result);
+        slow.abort().await.unwrap();
+        assert!(other.backups().await.unwrap().is_empty());
+        let next = backup(&repository, "next", &version(1)).await.unwrap();
+        let client = open(&store).await;
+        assert_eq!(contents(&client, &next.id).await.unwrap(), version(1));
+        assert_eq!(damage(&client, true).await, []);
+    }
+}
+
+/// It was lost before anything was sealed with it, and its number was given again.
+#[tokio::test]
+async fn who_knows_a_key_that_was_lost_looks_whether_another_one_has_its_number() {
+    let store = memory();
+    let idle = new_repository(store.clone()).await;
+    idle.rotate_data_key().await.unwrap();
+    store.delete(SECOND).await.unwrap();
+    let other = open(&store).await;
+    assert!(other.rotate_data_key().await.unwrap().made);
+    let one = backup(&idle, "one", &version(1)).await.unwrap();
+    let two = backup(&other, "two", &version(2)).await.unwrap();
+    for client in [&idle, &other, &open(&store).await] {
+        assert_eq!(contents(client, &one.id).await.unwrap(), version(1));
+        assert_eq!(contents(client, &two.id).await.unwrap(), version(2));
+        assert_sound(client).await;
+    }
 }

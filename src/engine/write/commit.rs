@@ -204,6 +204,7 @@ impl WriteSession {
     ) -> Result<Attempt> {
         let repository = &self.inner.repository;
         let session = &footing.session;
+        repository.confirm_data_keys(&self.inner.sealed).await?;
         let key = session.commit_key();
         let made = repository.create_document(Kind::Manifest, &key, manifest);
         let bytes = match made.await? {
