@@ -442,6 +442,9 @@ async fn a_key_that_is_lost_before_any_index_names_it_seals_nothing_that_counts(
         let next = backup(&repository, "next", &version(1)).await.unwrap();
         let client = open(&store).await;
         assert_eq!(contents(&client, &next.id).await.unwrap(), version(1));
+        // What the first key sealed belongs to nobody.
+        client.prune(&NOW, |_| {}).await.unwrap();
+        assert_eq!(contents(&client, &next.id).await.unwrap(), version(1));
         assert_eq!(damage(&client, true).await, []);
     }
 }
