@@ -167,7 +167,8 @@ pub enum Error {
         /// The session.
         session: String,
     },
-    /// A backup was committed, and the bucket was put back to an older state while it was written.
+    /// A backup was committed, the bucket was put back to an older state while it was written, and not all that it needs is
+    /// known to be there.
     #[error(
         "the backup is committed as {session}, but the repository was put back to an older state while it was written, and \
          not all that it needs is sure to be there"

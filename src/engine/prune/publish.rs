@@ -474,10 +474,13 @@ impl Repository {
         let watermark = facts.view.body.watermark;
         let mut keys = Vec::new();
         // A pin goes before its fence: a pin without a fence would look open again.
+        let listed: BTreeSet<SessionId> =
+            facts.view.body.manifests.iter().map(|row| row.id).collect();
         let ended = |epoch: u64, id: &SessionId| {
             // Below the watermark nothing can be committed: not even a fence is needed. A prune passes its own pin, so one
-            // that was killed leaves it there.
-            facts.view.backup(id).is_some() || (epoch < watermark && facts.own != Some(*id))
+            // that was killed leaves it there. A commit has its pin until an epoch lists it: its process may look whether
+            // prunes know of it.
+            listed.contains(id) || (epoch < watermark && facts.own != Some(*id))
         };
         for object in self.store().list(layout::SESSIONS).await? {
             match layout::parse(&object.key) {

@@ -2,11 +2,19 @@
 //!
 //! The commit of a session and the fence that declares it dead have one key, so exactly one of them is there. Whoever finds
 //! a fence goes on with another session ([`super::adoption`]), which relies on nothing that it has not looked at itself.
+//!
+//! A commit is reported as made after a last look: the object that the session wrote last before it is there, the head
+//! continues the session's view, and the commit is in force. Objects are written in order, so a state of the bucket that has
+//! the last one has them all. Whenever anything of this does not hold, because the bucket was put back to an older state, or because a
+//! prune was fast, everything that the backup needs is looked up in the repository as it is.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic;
 
-use ark_format::documents::{BackupRow, BackupStatus, Counts, Manifest, WriteStats};
+use ark_format::documents::{
+    BackupRow, BackupStatus, Counts, EpochBody, Manifest, SegmentRef, WriteStats,
+};
 use ark_format::envelope::Kind;
 use ark_format::id::PackClass;
 use ark_format::layout::{self, Object};
@@ -15,14 +23,17 @@ use ark_format::{PackName, SessionId};
 
 use super::adoption::Adopted;
 use super::{Footing, PoisonGuard, WriteSession};
+use crate::index::Index;
 use crate::prune::mark::mark;
 use crate::repository::Made;
 use crate::session::Session;
-use crate::view::Ending;
+use crate::view::{Ending, View};
 use crate::{Error, Result};
 
 /// A backup is taken for dead so often before it gives up.
 const RETRIES: u32 = 3;
+/// It is looked up so often while prunes move what it needs.
+const LOOKS: u32 = 8;
 
 /// How a backup ends.
 #[derive(Clone, Debug)]
@@ -71,7 +82,9 @@ impl WriteSession {
     ///
     /// # Errors
     /// [`Error::Fenced`] if the session was declared dead, or ended, and what it wrote is gone; [`Error::Poisoned`] if a writer
-    /// failed or was dropped unfinished; or the store's. Nothing is committed then, and it cannot be tried again.
+    /// failed or was dropped unfinished: nothing is committed then. [`Error::Unconfirmed`] if it is committed and something
+    /// that it needs may be gone; [`Error::DeletedMeanwhile`] if it was; [`Error::FencedOrDeleted`] if nobody can tell. With
+    /// an error of the store it may be committed or not: the name is taken if it is. None of them can be tried again.
     pub async fn commit(&self, commit: Commit) -> Result<Committed> {
         self.commit_repairing(commit, None).await
     }
@@ -185,7 +198,7 @@ impl WriteSession {
         }
         drop(tasks);
         self.check()?;
-        if inner.unsent.load(Ordering::SeqCst) > 0 {
+        if inner.unsent.load(atomic::Ordering::SeqCst) > 0 {
             self.poison("a writer has not ended");
             self.check()?;
         }
@@ -220,26 +233,55 @@ impl WriteSession {
             }
         };
         session.ended();
-        let (stub, hash) = repository.head_stub().await?;
-        if (stub.number, hash) != (footing.view, footing.view_hash) {
-            let head = repository.head().await?;
-            let listed = head.body.manifests.iter().any(|row| row.id == session.id);
-            let passed = head.body.watermark > session.epoch;
-            if !listed && (passed || head.body.is_retired(&session.id)) {
-                return self.out_of_force(session, passed).await;
-            }
-            let there = match stub.number > footing.view {
-                true => repository.hash_of_epoch(footing.view).await?,
-                false => None,
-            };
-            if there != Some(footing.view_hash) && !self.is_whole(session, roots).await? {
-                return Err(Error::Unconfirmed {
-                    session: session.id.to_string(),
-                });
-            }
+        let segments = &manifest.row.segments;
+        let other = match self.last_look(footing, segments, roots).await {
+            // This client can look no further, and there is a commit.
+            Err(Error::RolledBack { .. }) => Err(unconfirmed(session)),
+            other => other,
+        };
+        if let Some(other) = other? {
+            return Ok(other);
         }
         repository.remember_commit((session.epoch, session.id));
         Ok(Attempt::Committed { bytes })
+    }
+
+    /// Whether the commit that this session has just created is in force and has everything: `None`, or what else came of it.
+    async fn last_look(
+        &self,
+        footing: &Footing,
+        segments: &[SegmentRef],
+        roots: &[Root],
+    ) -> Result<Option<Attempt>> {
+        let repository = &self.inner.repository;
+        let session = &footing.session;
+        let last = segments.last().map_or_else(
+            || layout::session(session.epoch, session.id),
+            |segment| layout::segment(segment.session, segment.number),
+        );
+        let looked = futures::join!(repository.store().head(&last), repository.head_stub());
+        let (there, (stub, hash)) = (looked.0?.is_some(), looked.1?);
+        if there && (stub.number, hash) == (footing.view, footing.view_hash) {
+            return Ok(None);
+        }
+        if there {
+            let head = repository.head().await?;
+            if let Some(passed) = overruled(&head.body, session) {
+                return self.out_of_force(session, passed).await.map(Some);
+            }
+            let continued = match head.stub.number.cmp(&footing.view) {
+                Ordering::Less => false,
+                Ordering::Equal => head.hash == footing.view_hash,
+                Ordering::Greater => {
+                    repository.hash_of_epoch(footing.view).await? == Some(footing.view_hash)
+                }
+            };
+            // Prunes have dropped what it relies on if they could not know of it.
+            if continued && (lists(&head.body, session) || self.is_pinned(session).await?) {
+                return Ok(None);
+            }
+        }
+        self.look_at_all(session, roots).await
     }
 
     /// Why a commit that this session has created does not count, under a head in which it does not.
@@ -274,19 +316,50 @@ impl WriteSession {
         }
     }
 
-    /// Whether a backup that was committed under an epoch which is no longer there, because the bucket was put back to an
-    /// older state, has everything in the repository as it is now.
+    async fn is_pinned(&self, session: &Session) -> Result<bool> {
+        let pin = layout::session(session.epoch, session.id);
+        Ok(self.inner.repository.store().head(&pin).await?.is_some())
+    }
+
+    /// As [`WriteSession::last_look`], where something was lost: the backup has everything in the repository as it is now, or is
+    /// [`Error::Unconfirmed`].
     ///
     /// That it keeps it takes the pin: every prune of what the bucket was put back to has found this session open, and has
     /// dropped nothing, or its commit, and has marked what that needs.
-    async fn is_whole(&self, session: &Session, roots: &[Root]) -> Result<bool> {
+    async fn look_at_all(&self, session: &Session, roots: &[Root]) -> Result<Option<Attempt>> {
         let repository = &self.inner.repository;
-        let pin = layout::session(session.epoch, session.id);
-        let pinned = repository.store().head(&pin).await?.is_some();
-        let (view, index) = repository.view_with_index().await?;
-        let listed = view.body.manifests.iter().any(|row| row.id == session.id);
-        let counts = view.backup(&session.id).is_some_and(|row| !row.lost);
-        if !counts || !(pinned || listed) {
+        for _ in 0..LOOKS {
+            // Before the head: a prune deletes the pin of a commit when an epoch lists it.
+            let pinned = self.is_pinned(session).await?;
+            let (view, index) = repository.view_with_index().await?;
+            if let Some(passed) = overruled(&view.body, session) {
+                return self.out_of_force(session, passed).await.map(Some);
+            }
+            let number = view.number;
+            let counts = view.backup(&session.id).is_some_and(|row| !row.lost);
+            let known = pinned || lists(&view.body, session);
+            if counts && known && self.is_whole(view, index, roots).await? {
+                return Ok(None);
+            }
+            // What a prune has moved since is not lost.
+            if repository.head_stub().await?.0.number == number {
+                break;
+            }
+        }
+        Err(unconfirmed(session))
+    }
+
+    /// Whether the bucket has the segments of a view, and by these everything that the maps need.
+    async fn is_whole(&self, view: View, index: Index, roots: &[Root]) -> Result<bool> {
+        let repository = &self.inner.repository;
+        // The index may come from the cache.
+        let listed = repository.store().list(layout::INDEX).await?;
+        let sizes: BTreeMap<&str, u64> = listed.iter().map(|o| (o.key.as_str(), o.size)).collect();
+        let is_there = |segment: &SegmentRef| {
+            let key = layout::segment(segment.session, segment.number);
+            sizes.get(key.as_str()) == Some(&segment.size)
+        };
+        if !view.segments.iter().all(is_there) {
             return Ok(false);
         }
         let (mut there, mut stored) = (BTreeMap::new(), HashMap::new());
@@ -302,12 +375,28 @@ impl WriteSession {
         let reader = repository.reader_of(None, view, index.clone());
         let marked = match mark(&reader, &index, roots).await {
             Ok(marked) if marked.unknown == 0 => marked,
-            Ok(_) => return Ok(false),
+            Ok(_) | Err(Error::Damaged { .. }) => return Ok(false),
             Err(error) if error.is_absence() => return Ok(false),
             Err(error) => return Err(error),
         };
         let packs = index.packs();
         let whole = |name: &PackName| packs.get(name).map(|row| &row.size) == there.get(name);
         Ok(marked.packs(&index)?.iter().all(whole))
+    }
+}
+
+fn lists(body: &EpochBody, session: &Session) -> bool {
+    body.manifests.iter().any(|row| row.id == session.id)
+}
+
+/// Whether a commit of this session does not count under an epoch, and if so, whether because the watermark has passed it.
+fn overruled(body: &EpochBody, session: &Session) -> Option<bool> {
+    let passed = body.watermark > session.epoch;
+    (!lists(body, session) && (passed || body.is_retired(&session.id))).then_some(passed)
+}
+
+fn unconfirmed(session: &Session) -> Error {
+    Error::Unconfirmed {
+        session: session.id.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use ark_engine::{
 };
 
 use super::base::{NOW, Objects, bucket, objects_of};
-use crate::gate::Gate;
+use crate::gate::{Gate, Op};
 use crate::roundtrip::{
     Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
     write,
@@ -19,6 +19,14 @@ async fn client(store: Store, state: &std::path::Path) -> Repository {
         state_dir: Some(state.to_owned()),
         ..OpenOptions::default()
     };
+    Repository::open(store, env(), &unlock(), options)
+        .await
+        .unwrap()
+}
+
+/// A client that remembers nothing.
+async fn stranger(store: Store) -> Repository {
+    let options = OpenOptions::default();
     Repository::open(store, env(), &unlock(), options)
         .await
         .unwrap()
@@ -55,8 +63,8 @@ async fn an_older_state_of_the_bucket_is_refused_by_who_has_seen_a_newer_one() {
     }
     // Who has not seen more cannot know.
     let other = tempfile::tempdir().unwrap();
-    let stranger = client(bucket(&older).await, other.path()).await;
-    assert_eq!(stranger.backups().await.unwrap().len(), 1);
+    let unaware = client(bucket(&older).await, other.path()).await;
+    assert_eq!(unaware.backups().await.unwrap().len(), 1);
 }
 
 /// No epoch was published between the two states: only the commits tell.
@@ -282,6 +290,19 @@ async fn put_epochs_back(store: &Store, older: &Objects) {
     }
 }
 
+/// Makes the bucket what it was, but for what is kept.
+async fn put_back(store: &Store, older: &Objects, kept: impl Fn(&str) -> bool) {
+    let newer = objects_of(store).await;
+    for key in newer.keys().filter(|key| !older.contains_key(*key)) {
+        if !kept(key) {
+            store.delete(key).await.unwrap();
+        }
+    }
+    for (key, bytes) in older {
+        store.create(key, bytes.clone()).await.unwrap();
+    }
+}
+
 fn begin(name: &str) -> BeginBackup {
     BeginBackup {
         name: name.into(),
@@ -351,15 +372,10 @@ async fn a_backup_whose_repository_is_put_back_is_not_reported_as_made() {
         backup(&repository, "two", &content).await.unwrap();
         count_up(&repository, 6).await;
         let late = repository.begin_backup(begin("late")).await.unwrap();
-        let newer = objects_of(&gate.store()).await;
-        for key in newer.keys().filter(|key| !older.contains_key(*key)) {
-            if !(pinned && key.starts_with("sessions/")) {
-                gate.store().delete(key).await.unwrap();
-            }
-        }
-        for (key, bytes) in &older {
-            gate.store().create(key, bytes.clone()).await.unwrap();
-        }
+        put_back(&gate.store(), &older, |key| {
+            pinned && key.starts_with("sessions/")
+        })
+        .await;
         let state = tempfile::tempdir().unwrap();
         let other = client(gate.store(), state.path()).await;
         count_up(&other, numbers.max(1)).await;
@@ -380,4 +396,133 @@ async fn a_backup_whose_repository_is_put_back_is_not_reported_as_made() {
             );
         }
     }
+}
+
+/// What the bucket had when it was copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Copied {
+    /// Not even the pin.
+    Before,
+    /// The pin.
+    Begun,
+    /// Everything but the commit.
+    Written,
+}
+
+/// No epoch was published since the state that the bucket is put back to, or since then the next one: the head does not tell.
+#[tokio::test]
+async fn what_is_lost_under_the_same_head_is_not_reported_as_made() {
+    let states = [Copied::Before, Copied::Begun, Copied::Written];
+    for (copied, pruned, new) in states
+        .into_iter()
+        .flat_map(|copied| [false, true].map(|pruned| (copied, pruned)))
+        .flat_map(|(copied, pruned)| [false, true].map(|new| (copied, pruned, new)))
+    {
+        let what = format!("{copied:?}, pruned: {pruned}, new content: {new}");
+        let gate = Gate::new();
+        let store = gate.store();
+        let repository = new_repository(store.clone()).await;
+        backup(&repository, "one", &items(10, |_| 9)).await.unwrap();
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        let mut older = objects_of(&store).await;
+        let content = items(100, |_| 1);
+        if !new {
+            backup(&repository, "two", &content).await.unwrap();
+        }
+        let late = repository.begin_backup(begin("late")).await.unwrap();
+        if copied == Copied::Begun {
+            older = objects_of(&store).await;
+        }
+        let root = write(&late, &content).await.unwrap();
+        let stop = gate.hold(Op::Put, "manifests/", 1);
+        let committing = tokio::spawn({
+            let late = late.clone();
+            async move { late.commit(commit(root)).await }
+        });
+        stop.reached().await;
+        if copied == Copied::Written {
+            older = objects_of(&store).await;
+        }
+        put_back(&store, &older, |_| false).await;
+        if pruned {
+            let other = stranger(store.clone()).await;
+            backup(&other, "more", &items(20, |_| 5)).await.unwrap();
+            other.prune(&NOW, |_| {}).await.unwrap();
+        }
+        stop.release();
+        let result = committing.await.unwrap();
+        if copied == Copied::Written || (copied == Copied::Begun && !new) {
+            let committed = result.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            assert_eq!(contents(&repository, &committed.id).await.unwrap(), content);
+            assert_sound(&repository).await;
+            continue;
+        }
+        let there = store.list("manifests").await.unwrap();
+        match result {
+            Err(Error::Unconfirmed { session }) => {
+                assert!(there.iter().any(|o| o.key.contains(&session)), "{what}");
+            }
+            Err(Error::Fenced { .. }) if pruned => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+/// Its client has seen a newer epoch: it learns under which id the backup is there all the same.
+#[tokio::test]
+async fn who_has_seen_a_newer_epoch_is_told_what_he_has_committed() {
+    let gate = Gate::new();
+    new_repository(gate.store()).await;
+    let state = tempfile::tempdir().unwrap();
+    let repository = client(gate.store(), state.path()).await;
+    backup(&repository, "one", &items(50, |_| 1)).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let older = objects_of(&gate.store()).await;
+    count_up(&repository, 6).await;
+    let late = repository.begin_backup(begin("late")).await.unwrap();
+    put_epochs_back(&gate.store(), &older).await;
+    let root = write(&late, &items(100, |_| 1)).await.unwrap();
+    let result = late.commit(commit(root)).await;
+    let Err(Error::Unconfirmed { session }) = &result else {
+        panic!("{result:?}");
+    };
+    let there = gate.store().list("manifests").await.unwrap();
+    assert!(there.iter().any(|o| o.key.contains(session)));
+}
+
+/// It has found the commit and is about to publish the epoch that lists it.
+#[tokio::test]
+async fn a_prune_that_is_about_to_list_a_commit_unsettles_nobody() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    backup(&repository, "one", &items(50, |_| 1)).await.unwrap();
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    let older = objects_of(&gate.store()).await;
+    count_up(&repository, 6).await;
+    let late = repository.begin_backup(begin("late")).await.unwrap();
+    let content = items(100, |_| 1);
+    let root = write(&late, &content).await.unwrap();
+    let stop = gate.hold(Op::List, "epochs", 1);
+    let committing = tokio::spawn({
+        let late = late.clone();
+        async move { late.commit(commit(root)).await }
+    });
+    stop.reached().await;
+    put_epochs_back(&gate.store(), &older).await;
+    let other = stranger(gate.store()).await;
+    let publishing = gate.hold(Op::Put, "epochs/", 1);
+    let pruning = tokio::spawn({
+        let other = other.clone();
+        async move { other.prune(&NOW, |_| {}).await }
+    });
+    publishing.reached().await;
+    stop.release();
+    let committed = committing.await.unwrap().unwrap();
+    publishing.release();
+    pruning.await.unwrap().unwrap();
+    assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
+    let pins = other.store().list("sessions").await.unwrap();
+    let of_it = |key: &str| key.contains(&committed.id.to_string());
+    assert!(!pins.iter().any(|o| of_it(&o.key)), "its pin goes after it");
+    assert_sound(&other).await;
 }
