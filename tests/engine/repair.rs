@@ -313,6 +313,60 @@ async fn older_session(repository: &Repository) -> String {
     open.remove(0)
 }
 
+/// A backup has adopted a pack whose trailer is damaged since: no prune can confirm what its segment says.
+#[tokio::test]
+async fn what_a_damaged_pack_cannot_confirm_is_copied_out_of_it() {
+    for options in [RepairOptions::default(), INDEX] {
+        let gate = Gate::new();
+        let repository = new_repository(gate.store()).await;
+        let all = items(2000, |_| 1);
+        let stop = gate.hold(Op::Put, "manifests/", 1);
+        let dead = tokio::spawn({
+            let (repository, all) = (repository.clone(), all.clone());
+            async move { backup(&repository, "dead", &all).await }
+        });
+        stop.reached().await;
+        dead.abort();
+        gate.age("sessions/", 31 * 60_000);
+        let later = PruneOptions { now: false, ..NOW };
+        repository.prune(&later, |_| {}).await.unwrap();
+        let one = backup(&repository, "one", &all).await.unwrap();
+        assert_eq!(one.stats.packs, 0, "it adopts what the dead one left");
+        let packs = repository.store().list("packs/data").await.unwrap();
+        let damaged = packs.first().unwrap();
+        let at = damaged.size as usize - 20;
+        gate.replace(&damaged.key, flip(at)).await;
+        let pruned = repository.prune(&NOW, |_| {}).await;
+        assert!(
+            matches!(&pruned, Err(Error::PruneBlocked { object, .. }) if *object == damaged.key),
+            "{pruned:?}"
+        );
+        let other = items(100, |_| 2);
+        let two = backup(&repository, "two", &other).await.unwrap();
+        if options.index_only {
+            // It has nothing to do otherwise.
+            let report = repair(&repository, options).await;
+            assert_eq!(report.epochs, 0, "{}", report.plan);
+            let segment = format!("index/{}-{:08x}", two.id, 0);
+            repository.store().delete(&segment).await.unwrap();
+        }
+        let report = repair(&repository, options).await;
+        assert_eq!(report.epochs, 1);
+        let [bad] = report.plan.packs.as_slice() else {
+            panic!("{}", report.plan);
+        };
+        assert!(damaged.key.contains(&bad.pack.session.to_string()));
+        assert!(bad.readable > 0 && bad.lost == 0, "{}", report.plan);
+        assert_eq!(contents(&repository, &one.id).await.unwrap(), all);
+        repository.prune(&NOW, |_| {}).await.unwrap();
+        assert!(!keys(&repository, "packs/").await.contains(&damaged.key));
+        assert_eq!(contents(&repository, &one.id).await.unwrap(), all);
+        assert_eq!(contents(&repository, &two.id).await.unwrap(), other);
+        assert_sound(&repository).await;
+        nothing_left(&repository).await;
+    }
+}
+
 /// Damage in the middle of a pack: what can be read is copied, what cannot is named, and the next backup heals it.
 #[tokio::test]
 async fn damaged_packs_go_out_of_force_and_a_backup_heals() {

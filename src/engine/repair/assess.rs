@@ -1,8 +1,10 @@
 //! From what is there to a plan: which packs to take out of force, and which entries of which backups are lost then.
 //!
 //! Packs are suspected if they are missing or have another size than the index says, if the journal of verifies calls
-//! them damaged, if a data key that sealed frames of theirs is lost, or if a tree node cannot be read from them; with
-//! `read_data` all are. Each suspect is read as a whole and judged anew: a suspicion alone takes nothing out of force.
+//! them damaged, if a data key that sealed frames of theirs is lost, if a tree node cannot be read from them, or if they must
+//! confirm what a commit says of them and cannot; with `read_data` all are. Each suspect is read as a whole and judged anew: a
+//! suspicion alone takes nothing out of force. Nothing that is not confirmed gets into an epoch: of a pack that cannot
+//! confirm it, only what was read goes on, in a copy; also if only the index is rebuilt.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -81,7 +83,15 @@ impl Repository {
         let condemned: HashSet<PackName> = facts.view.condemned.keys().copied().collect();
         let index = Index::new(segments, condemned);
         let mut bad = BTreeMap::new();
-        if !options.index_only {
+        if options.index_only {
+            // An epoch would take over what they list.
+            if plan.head.is_some() || !plan.segments.is_empty() {
+                self.examine_all(&facts, &index, &facts.unconfirmed, &mut bad)
+                    .await?;
+                let clean = without(&index, &bad, self.inner.cache.folder())?;
+                describe(&clean, &bad, Vec::new(), &HashMap::new(), &mut plan)?;
+            }
+        } else {
             let manifests = self.read_manifests(&facts, &mut plan).await?;
             let sealed = self.sealed_for_good(&index, &mut plan).await?;
             bad = self
@@ -316,6 +326,7 @@ impl Repository {
                 options.read_data
                     || sealed.contains(name)
                     || journal.is_damaged(name)
+                    || facts.unconfirmed.contains(name)
                     || facts.listed.get(name) != Some(&row.size)
             })
             .map(|(name, _)| *name)
@@ -324,30 +335,7 @@ impl Repository {
         let mut bad: BTreeMap<PackName, Suspect> = BTreeMap::new();
         loop {
             let fresh: BTreeSet<PackName> = suspects.difference(&examined).copied().collect();
-            let entries = frames_of(index, &fresh)?;
-            let mut checks = stream::iter(entries)
-                .map(|(name, frames)| async move { (name, self.examine(name, frames).await) })
-                .buffer_unordered(self.env().pool.width().max(2))
-                // Boxed: the compiler cannot see through it that the futures above are Send.
-                .boxed();
-            while let Some((name, suspect)) = checks.next().await {
-                let mut suspect = suspect?;
-                let there = facts.listed.get(&name);
-                let size = rows.get(&name).map(|row| row.size);
-                if let (None, Some(there), Some(size)) = (&suspect, there, size)
-                    && *there != size
-                {
-                    // Every frame can be read, and still it is not what was written.
-                    let readable = frames_of(index, &BTreeSet::from([name]))?;
-                    suspect = Some(Suspect {
-                        what: format!("its size is {there}, not {size}"),
-                        readable: readable.into_values().next().unwrap_or_default(),
-                        unreadable: Vec::new(),
-                    });
-                }
-                bad.extend(suspect.map(|suspect| (name, suspect)));
-            }
-            drop(checks);
+            self.examine_all(facts, index, &fresh, &mut bad).await?;
             examined.extend(fresh);
             let clean = without(index, &bad, self.inner.cache.folder())?;
             let reader = self.reader_of(None, facts.view.clone(), clean.clone());
@@ -359,6 +347,41 @@ impl Repository {
             }
             suspects.extend(more);
         }
+    }
+
+    /// Reads these packs, and adds those that are bad.
+    async fn examine_all(
+        &self,
+        facts: &Facts,
+        index: &Index,
+        suspects: &BTreeSet<PackName>,
+        bad: &mut BTreeMap<PackName, Suspect>,
+    ) -> Result<()> {
+        let rows = index.packs();
+        let entries = frames_of(index, suspects)?;
+        let mut checks = stream::iter(entries)
+            .map(|(name, frames)| async move { (name, self.examine(name, frames).await) })
+            .buffer_unordered(self.env().pool.width().max(2))
+            // Boxed: the compiler cannot see through it that the futures above are Send.
+            .boxed();
+        while let Some((name, suspect)) = checks.next().await {
+            let mut suspect = suspect?;
+            let there = facts.listed.get(&name);
+            let size = rows.get(&name).map(|row| row.size);
+            if let (None, Some(there), Some(size)) = (&suspect, there, size)
+                && *there != size
+            {
+                // Every frame can be read, and still it is not what was written.
+                let readable = frames_of(index, &BTreeSet::from([name]))?;
+                suspect = Some(Suspect {
+                    what: format!("its size is {there}, not {size}"),
+                    readable: readable.into_values().next().unwrap_or_default(),
+                    unreadable: Vec::new(),
+                });
+            }
+            bad.extend(suspect.map(|suspect| (name, suspect)));
+        }
+        Ok(())
     }
 
     /// What is lost of each backup under an index, and the packs of tree nodes that cannot be read although it has them.

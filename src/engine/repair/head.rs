@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub index: Index,
     /// Segments that it has otherwise than their objects.
     pub corrected: BTreeSet<SegmentRef>,
+    /// Packs that must confirm what a commit says of them and cannot, as their trailers are damaged.
+    pub unconfirmed: BTreeSet<PackName>,
     /// Packs in the bucket, listed before the sessions were.
     pub listed: BTreeMap<PackName, u64>,
     /// Sessions listed before the commits were.
@@ -43,6 +45,13 @@ fn damage_of_head(error: &Error) -> Option<String> {
             Some(format!("{object} is missing"))
         }
         Error::Store(StoreError::Truncated { .. }) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
+fn pack_of(key: &str) -> Option<PackName> {
+    match layout::parse(key) {
+        Some(Object::Pack(name)) => Some(name),
         _ => None,
     }
 }
@@ -143,13 +152,18 @@ impl Repository {
             // It absorbs what was committed since, as a prune does.
             let trailers = &mut Trailers::default();
             let Confirmed {
-                index, corrected, ..
+                index,
+                corrected,
+                unreadable,
+                ..
             } = self.confirmed(&view, index, &listed, trailers).await?;
+            let unconfirmed = unreadable.iter().filter_map(|(key, _)| pack_of(key));
             return Ok(Facts {
                 view,
                 head: what,
                 index,
                 corrected,
+                unconfirmed: unconfirmed.collect(),
                 listed,
                 open,
             });

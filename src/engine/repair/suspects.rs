@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
+use ark_format::limits::PACK_MAX;
 use ark_format::segment::Segment;
 use ark_format::{ChunkId, PackName, layout};
 use bytes::Bytes;
@@ -137,12 +138,12 @@ impl Repository {
     /// If the store fails.
     pub(crate) async fn examine(&self, name: PackName, frames: Frames) -> Result<Option<Suspect>> {
         let key = layout::pack(&name);
-        let bytes = match self.store().get(&key).await {
+        let bytes = match self.store().get_bounded(&key, PACK_MAX).await {
             Ok(bytes) => bytes,
             Err(StoreError::NotFound { .. }) => {
                 return Ok(Some(Suspect::whole("it is missing", &frames)));
             }
-            Err(error @ StoreError::Truncated { .. }) => {
+            Err(error @ (StoreError::Truncated { .. } | StoreError::TooLarge { .. })) => {
                 return Ok(Some(Suspect::whole(error, &frames)));
             }
             Err(error) => return Err(error.into()),
