@@ -7,8 +7,10 @@
 //! the rotation was against.
 //!
 //! The next key is the one after all that are in the bucket and all that frames of packs in the bucket were sealed with, also
-//! where their key is gone. So a number is given twice only while what its first key has sealed is nowhere but in the memory of a
-//! backup; and a backup commits only if the bucket has the very keys that it has sealed with.
+//! where their key is gone. (Packs that no segment lists count up to the number that would come next without them: a liar can
+//! upload packs that name any number.) So a number is given twice only while what its first key has sealed is nowhere but in
+//! the memory of a process that writes; and a backup commits, and a prune or a repair publishes, only if the bucket has the very
+//! keys that it has sealed with ([`SealedWith`]). Whole frames are copied as they are, whatever has become of their key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,6 +25,7 @@ use ark_format::layout::{self, Object};
 use ark_format::limits::SMALL_OBJECT_MAX;
 use ark_format::seal::{Cipher, SALT};
 use ark_format::{DecodeError, RepositoryId};
+use futures::stream::{self, StreamExt};
 use secrecy::{ExposeSecret, SecretBox};
 use serde::Serialize;
 
@@ -31,6 +34,9 @@ use crate::index::Index;
 use crate::repository::Repository;
 use crate::store::{Created, StoreError};
 use crate::{Error, Result};
+
+/// Trailers are read so many at once.
+const FETCHES: usize = 8;
 
 type Decoded<T> = std::result::Result<T, DecodeError>;
 
@@ -156,7 +162,7 @@ impl FrameSeal<'_> {
     }
 }
 
-/// The data keys that a backup has sealed with.
+/// The data keys that a backup, or who copies what is needed of packs, has sealed with.
 #[derive(Default)]
 pub(crate) struct SealedWith(Mutex<Vec<(u16, Arc<SecretBox<Key>>)>>);
 
@@ -346,7 +352,7 @@ impl Repository {
         }
     }
 
-    /// Refuses if the bucket does not have the very keys that a backup has sealed with.
+    /// Refuses if the bucket does not have the very keys that were sealed with.
     ///
     /// # Errors
     /// [`Error::Missing`] or [`Error::Damaged`] for the key, or the store's.
@@ -360,7 +366,7 @@ impl Repository {
             };
             if self.decode_data_key(number, &bytes).at(&object)? != *key.expose_secret() {
                 let what =
-                    "it was lost while a backup was sealed with it, and another key has its number";
+                    "it was lost while data was sealed with it, and another key has its number";
                 return Err(Fault::Damaged(DecodeError::Invalid(what)).error(number));
             }
         }
@@ -450,22 +456,29 @@ impl Repository {
         let (_, index) = self.view_with_index().await?;
         // The number of a key that is gone stays taken: its frames would seem to be damaged, and could never be read again.
         let mut used = used(&index);
-        used.extend(self.used_by_others(&index).await?);
+        let next = self.data_key_after(&used)?;
+        used.extend(self.used_by_others(&index, next).await?);
         self.data_key_after(&used)
     }
 
-    /// The data keys of packs that no segment lists: a backup that has not ended wrote them, or one that died.
-    async fn used_by_others(&self, index: &Index) -> Result<BTreeSet<u16>> {
+    /// The data keys of packs that no segment lists: a backup that has not ended wrote them, or one that died. None above `next`,
+    /// the number that would be given without them: who seals has one that was given.
+    async fn used_by_others(&self, index: &Index, next: u16) -> Result<BTreeSet<u16>> {
         let known = index.packs();
+        let listed = self.store().list(layout::PACKS).await?;
+        let packs = listed
+            .into_iter()
+            .filter_map(|object| match layout::parse(&object.key) {
+                Some(Object::Pack(name)) => Some((name, object.size)),
+                _ => None,
+            })
+            .filter(|(name, _)| name.class == PackClass::Data && !known.contains_key(name));
+        let reads = packs.map(|(name, size)| async move { self.read_trailer(&name, size).await });
+        // Boxed: the compiler cannot see through it that the futures above are Send.
+        let mut trailers = stream::iter(reads).buffered(FETCHES).boxed();
         let mut used = BTreeSet::new();
-        for object in self.store().list(layout::PACKS).await? {
-            let Some(Object::Pack(name)) = layout::parse(&object.key) else {
-                continue;
-            };
-            if name.class != PackClass::Data || known.contains_key(&name) {
-                continue;
-            }
-            match self.read_trailer(&name, object.size).await {
+        while let Some(trailer) = trailers.next().await {
+            match trailer {
                 Ok((_, frames)) => used.extend(frames.iter().map(|frame| frame.data_key)),
                 // Nobody adopts a pack without its trailer.
                 Err(
@@ -475,6 +488,7 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        used.retain(|number| *number <= next);
         Ok(used)
     }
 

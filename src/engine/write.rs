@@ -107,7 +107,7 @@ struct Writing {
     packer: Packer,
     /// Chunks that this session has taken in; another of its writers may refer to them.
     taken: Mutex<HashSet<ChunkId>>,
-    /// Data keys of its frames.
+    /// Data keys of its frames, and of copies that it made when it went on with another session.
     sealed: SealedWith,
     /// How many of them stand in buffers of writers that have not ended.
     unsent: AtomicU64,

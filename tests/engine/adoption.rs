@@ -383,3 +383,36 @@ async fn nothing_is_adopted_that_was_condemned() {
     assert_eq!(contents(&repository, &committed.id).await.unwrap(), content);
     assert_sound(&repository).await;
 }
+
+/// The copies are sealed with the newest data key, which is lost before they count.
+#[tokio::test]
+async fn what_was_copied_and_sealed_with_a_lost_key_is_not_committed() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    let old = noise(40, 2);
+    let base = backup(&repository, "base", &old).await.unwrap();
+    let content: Items = old
+        .iter()
+        .step_by(2)
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let asleep = Asleep::new(&gate, "one", &content).await;
+    age_sessions(&gate, 31);
+    let reader = repository.reader().await.unwrap();
+    repository.forget(&[base.id]).await.unwrap();
+    let report = prune(&gate, NOW).await;
+    assert!(report.held_back_bytes > 2 << 20, "{report:?}");
+    let made = repository.rotate_data_key().await.unwrap();
+    let segment = gate.hold(Op::Put, "index/", 1);
+    let waking = tokio::spawn(asleep.wake());
+    segment.reached().await;
+    gate.store().delete(&made.object).await.unwrap();
+    segment.release();
+    let (result, _) = waking.await.unwrap();
+    assert!(
+        matches!(&result, Err(Error::Missing { object }) if *object == made.object),
+        "{result:?}"
+    );
+    assert!(repository.backups().await.unwrap().is_empty());
+    reader.close().await;
+}

@@ -9,8 +9,10 @@ use ark_engine::{
     Repository, Role, Rotation, SessionId, Unlock, VerifyOptions,
 };
 use ark_format::id::PackClass;
-use ark_format::layout;
+use ark_format::pack::{self, FrameEntry};
+use ark_format::{ChunkId, PackName, layout};
 
+use crate::forgery::with_thief;
 use crate::gate::{End, Gate, Op};
 use crate::roundtrip::{
     Items, Plain, assert_sound, backup, cluster, commit, contents, env, index, items, memory,
@@ -465,4 +467,114 @@ async fn who_knows_a_key_that_was_lost_looks_whether_another_one_has_its_number(
         assert_eq!(contents(client, &two.id).await.unwrap(), version(2));
         assert_sound(client).await;
     }
+}
+
+/// A prune that cuts frames down seals them with the newest key. That one is lost before an epoch has the copies, or another
+/// one gets its number.
+#[tokio::test]
+async fn copies_whose_key_is_lost_get_into_no_epoch() {
+    for stored in [true, false] {
+        let gate = Gate::new();
+        let store = gate.store();
+        let repository = new_repository(store.clone()).await;
+        let one = backup(&repository, "one", &version(1)).await.unwrap();
+        let mixed = items(300, |n| if n % 3 == 0 { 1 } else { 7 });
+        let two = backup(&repository, "two", &mixed).await.unwrap();
+        repository.rotate_data_key().await.unwrap();
+        repository.forget(&[one.id]).await.unwrap();
+        let part = if stored { "index/" } else { "packs/" };
+        let stop = gate.hold(Op::Put, part, 1);
+        let pruning = tokio::spawn({
+            let repository = repository.clone();
+            async move { repository.prune(&NOW, |_| {}).await }
+        });
+        stop.reached().await;
+        store.delete(SECOND).await.unwrap();
+        let client = open(&store).await;
+        let made = client.rotate_data_key().await.unwrap();
+        assert_eq!((made.number, made.made), (if stored { 3 } else { 2 }, true));
+        stop.release();
+        names_second("prune", pruning.await.unwrap());
+        for _ in 0..2 {
+            let client = open(&store).await;
+            assert_eq!(contents(&client, &two.id).await.unwrap(), mixed);
+            client.prune(&NOW, |_| {}).await.unwrap();
+            assert_sound(&client).await;
+        }
+    }
+}
+
+/// Packs that no segment lists are asked which keys they were sealed with: of what they say no more is believed than can be true.
+#[tokio::test]
+async fn a_pack_that_names_a_key_which_nobody_was_given_takes_no_number_away() {
+    let (repository, thief) = with_thief().await;
+    let settings = thief.config.unauthenticated();
+    let put = async |sequence: u32, data_key: u16| {
+        let name = PackName {
+            session: SessionId::new(1_700_000_000_000, [1; 10]),
+            sequence,
+            class: PackClass::Data,
+        };
+        let frame = FrameEntry {
+            offset: pack::HEADER as u32,
+            stored: 100,
+            data_key,
+            ids: vec![ChunkId([7; 16])],
+        };
+        let index_key = &thief.keys.index;
+        let salt = env().salt();
+        let (cipher, id) = (settings.cipher, settings.id);
+        let trailer = pack::encode_trailer(cipher, id, index_key, salt, &name, &[frame]);
+        let bytes = [
+            &pack::header(&name)[..],
+            &[0; 100],
+            trailer.unwrap().as_slice(),
+        ]
+        .concat();
+        let key = layout::pack(&name);
+        thief.store.create(&key, bytes.into()).await.unwrap();
+    };
+    put(0, u16::MAX).await;
+    put(1, 3).await;
+    assert_eq!(repository.next_data_key().await.unwrap(), 2);
+    put(2, 2).await;
+    assert_eq!(repository.rotate_data_key().await.unwrap().number, 3);
+    assert_eq!(repository.next_data_key().await.unwrap(), 4);
+}
+
+/// There may be many of them.
+#[tokio::test]
+async fn a_rotation_looks_into_several_packs_at_once() {
+    let gate = Gate::new();
+    let repository = new_repository(gate.store()).await;
+    for n in 0..2 {
+        let begin = BeginBackup {
+            name: format!("{n}"),
+            cluster: cluster(),
+        };
+        let open = repository.begin_backup(begin).await.unwrap();
+        let stop = gate.hold(Op::Put, "index/", 1);
+        let root = write(&open, &version(n)).await.unwrap();
+        let committing = tokio::spawn({
+            let open = open.clone();
+            async move { open.commit(commit(root)).await }
+        });
+        stop.reached().await;
+        committing.abort();
+    }
+    gate.open();
+    let packs = gate.store().list("packs/data").await.unwrap();
+    let [first, second] = packs.as_slice() else {
+        panic!("{packs:?}");
+    };
+    let stops = [first, second].map(|pack| gate.hold(Op::Get, &pack.key, 1));
+    let looking = tokio::spawn({
+        let repository = repository.clone();
+        async move { repository.next_data_key().await }
+    });
+    for stop in &stops {
+        stop.reached().await;
+    }
+    stops.iter().for_each(|stop| stop.release());
+    assert_eq!(looking.await.unwrap().unwrap(), 2);
 }

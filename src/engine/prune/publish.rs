@@ -17,6 +17,7 @@ use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
 use crate::confirmation::{Confirmed, Trailers};
+use crate::data_keys::SealedWith;
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
 use crate::packer::Packer;
@@ -259,6 +260,7 @@ impl Repository {
         let folder = self.inner.cache.folder();
         let mut number = round << 16;
         let mut damaged = BTreeSet::new();
+        let sealed = SealedWith::default();
         if !plan.repack.is_empty() {
             let packer = Packer::new(self.clone(), session.id)
                 .numbered_from(round << 20)
@@ -266,7 +268,8 @@ impl Repository {
             let packs: Vec<PackName> = plan.repack.iter().map(|line| line.pack).collect();
             for batch in repack::batches(&facts.index, &packs) {
                 for (pack, frames) in repack::needed(&facts.index, &facts.marked, batch)? {
-                    match self.repack(&facts.index, &pack, frames, &packer).await {
+                    let copied = self.repack(&facts.index, &pack, frames, &packer, &sealed);
+                    match copied.await {
                         Ok(()) => {}
                         Err(error) if is_damage(&error) => {
                             tracing::error!(%pack, %error, "damaged: the pack is left as it is");
@@ -346,6 +349,7 @@ impl Repository {
             watermark: plan.watermark,
             features: facts.view.body.features.clone(),
         };
+        self.confirm_data_keys(&sealed).await?;
         if !self.publish(&body, facts.view.hash).await? {
             return Ok(None);
         }

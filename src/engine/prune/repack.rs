@@ -16,7 +16,7 @@ use ark_format::{PackName, layout, seal};
 
 use super::mark::Marked;
 use crate::added::SEGMENT_CHUNKS;
-use crate::data_keys::lost;
+use crate::data_keys::{SealedWith, lost};
 use crate::error::DamagedAt;
 use crate::index::Index;
 use crate::packer::{Packer, SealedFrame};
@@ -27,13 +27,15 @@ use crate::{Error, Result};
 const LEVEL: i32 = 3;
 
 impl Repository {
-    /// Copies what is needed of one pack into `packer`.
+    /// Copies what is needed of one pack into `packer`. The keys of frames that are cut down are noted in `sealed_with`, to be
+    /// confirmed before anybody relies on the copies.
     pub(crate) async fn repack(
         &self,
         index: &Index,
         name: &PackName,
         needed: Needed,
         packer: &Packer,
+        sealed_with: &SealedWith,
     ) -> Result<()> {
         let key = layout::pack(name);
         let bytes = self.store().get_bounded(&key, PACK_MAX).await?;
@@ -103,8 +105,9 @@ impl Repository {
                     .filter_map(|(slot, _)| decoded.chunk(usize::from(*slot)))
                     .collect();
                 let lengths: Vec<u32> = chunks.iter().map(|c| c.len() as u32).collect();
-                let bytes = self
-                    .frame_sealer(class, data_key)?
+                let seal = self.frame_sealer(class, data_key)?;
+                sealed_with.note(&seal);
+                let bytes = seal
                     .encode(LEVEL, salt, &lengths, &chunks.concat())
                     .making(&key)?;
                 SealedFrame {

@@ -13,6 +13,7 @@ use ark_format::{PackName, SessionId};
 use super::assess::Assessment;
 use super::suspects::Suspect;
 use super::{RepairReport, TRIES};
+use crate::data_keys::SealedWith;
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
 use crate::packer::{Packer, SealedFrame};
@@ -71,9 +72,10 @@ impl Repository {
         let packer = Packer::new(self.clone(), session.id)
             .numbered_from(round << 20)
             .sparing();
-        let mut saved = 0;
+        let (mut saved, sealed) = (0, SealedWith::default());
         for (name, suspect) in &assessment.bad {
-            saved += self.copy_readable(name, suspect, &packer).await?;
+            let copied = self.copy_readable(name, suspect, &packer, &sealed);
+            saved += copied.await?;
         }
         packer.finish().await?;
         if let Some(copies) = packer.take_segment(0).await {
@@ -81,6 +83,7 @@ impl Repository {
             segments.insert(self.write_segment(session.id, next(), &copies).await?);
         }
         let body = self.next_body(assessment, segments);
+        self.confirm_data_keys(&sealed).await?;
         if !self.publish(&body, view.hash).await? {
             return Ok(None);
         }
@@ -139,6 +142,7 @@ impl Repository {
         name: &PackName,
         suspect: &Suspect,
         packer: &Packer,
+        sealed_with: &SealedWith,
     ) -> Result<u64> {
         if suspect.readable.is_empty() {
             return Ok(0);
@@ -177,8 +181,9 @@ impl Repository {
                     PackClass::Meta => 0,
                 };
                 let lengths: Vec<u32> = chunks.iter().map(|c| c.len() as u32).collect();
-                let bytes = self
-                    .frame_sealer(name.class, data_key)?
+                let seal = self.frame_sealer(name.class, data_key)?;
+                sealed_with.note(&seal);
+                let bytes = seal
                     .encode(LEVEL, self.env().salt(), &lengths, &chunks.concat())
                     .making(&key)?;
                 (bytes, data_key)

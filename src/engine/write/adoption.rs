@@ -138,7 +138,9 @@ impl WriteSession {
         for batch in repack::batches(&index, &doubtful) {
             for (pack, frames) in repack::needed(&index, &marked, batch)? {
                 if !frames.is_empty() {
-                    repository.repack(&index, &pack, frames, &packer).await?;
+                    let sealed = &self.inner.sealed;
+                    let repacked = repository.repack(&index, &pack, frames, &packer, sealed);
+                    repacked.await?;
                     copied += 1;
                 }
             }
