@@ -154,15 +154,15 @@ impl Repository {
             PackClass::Meta => ChunkKind::Tree,
         };
         let mut saved = 0;
-        for frame in suspect.readable.values() {
+        for (frame, readable) in &suspect.readable {
             let sealed = bytes
                 .get(frame.offset as usize..frame.offset as usize + frame.stored as usize)
                 .ok_or(ark_format::DecodeError::Truncated("a frame"))
                 .at(&key)?;
             let sealer = self.frame_sealer(name.class, frame.data_key)?;
             let decoded = sealer.decode(sealed).at(&key)?;
-            let mut chunks = Vec::with_capacity(frame.chunks.len());
-            for (slot, id) in &frame.chunks {
+            let mut chunks = Vec::with_capacity(readable.len());
+            for (slot, id) in readable {
                 let chunk = decoded.chunk(usize::from(*slot)).unwrap_or_default();
                 // Read again since it was judged: a copy must not be of damage.
                 if self.key_set().chunk_id(kind, chunk) != *id {
@@ -189,7 +189,7 @@ impl Repository {
                 (bytes, data_key)
             };
             saved += chunks.len() as u64;
-            let ids = frame.chunks.iter().map(|(_, id)| *id).collect();
+            let ids = readable.iter().map(|(_, id)| *id).collect();
             let frame = SealedFrame {
                 bytes,
                 data_key,

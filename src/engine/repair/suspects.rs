@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ark_format::id::PackClass;
 use ark_format::keys::ChunkKind;
 use ark_format::limits::PACK_MAX;
-use ark_format::segment::Segment;
+use ark_format::segment::{Entry, FrameRow, Segment};
 use ark_format::{ChunkId, PackName, layout};
 use bytes::Bytes;
 
@@ -16,18 +16,29 @@ use crate::repository::Repository;
 use crate::store::StoreError;
 use crate::{Error, Result};
 
-/// A frame as the index has it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct IndexedFrame {
+/// A frame as a segment has it. Segments that say different things of one pack have different frames in it: none of them hides
+/// what another one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FramePlace {
+    pub number: u16,
     pub offset: u32,
     pub stored: u32,
     pub data_key: u16,
-    /// All chunks that the index has in it, by slot.
-    pub chunks: Vec<(u16, ChunkId)>,
 }
 
-/// The frames of a pack, by number.
-pub(crate) type Frames = BTreeMap<u16, IndexedFrame>;
+impl FramePlace {
+    fn of(entry: &Entry, row: &FrameRow) -> FramePlace {
+        FramePlace {
+            number: entry.frame,
+            offset: row.offset,
+            stored: row.stored,
+            data_key: row.data_key,
+        }
+    }
+}
+
+/// The frames of a pack, each with all chunks that the index has in it, by slot.
+pub(crate) type Frames = BTreeMap<FramePlace, Vec<(u16, ChunkId)>>;
 
 /// A pack that is to be taken out of force.
 pub(crate) struct Suspect {
@@ -46,20 +57,19 @@ impl Suspect {
             readable: Frames::new(),
             unreadable: frames
                 .values()
-                .flat_map(|f| f.chunks.iter().map(|(_, id)| *id))
+                .flat_map(|chunks| chunks.iter().map(|(_, id)| *id))
                 .collect(),
         }
     }
 
     /// How many chunks can be read.
     pub fn chunks(&self) -> usize {
-        self.readable.values().map(|f| f.chunks.len()).sum()
+        self.readable.values().map(Vec::len).sum()
     }
 
-    fn has(&self, frame: u16, slot: u16) -> bool {
-        self.readable
-            .get(&frame)
-            .is_some_and(|f| f.chunks.iter().any(|(s, _)| *s == slot))
+    fn has(&self, place: &FramePlace, slot: u16, id: ChunkId) -> bool {
+        let chunks = self.readable.get(place);
+        chunks.is_some_and(|chunks| chunks.contains(&(slot, id)))
     }
 }
 
@@ -83,14 +93,13 @@ pub(crate) fn frames_of(
             let (Some(frames), Some(at)) = (found.get_mut(&row.name), tables.frame(&entry)) else {
                 continue;
             };
-            let frame = frames.entry(entry.frame).or_default();
-            (frame.offset, frame.stored, frame.data_key) = (at.offset, at.stored, at.data_key);
-            frame.chunks.push((entry.slot, entry.id));
+            let chunks = frames.entry(FramePlace::of(&entry, at)).or_default();
+            chunks.push((entry.slot, entry.id));
         }
     }
-    for frame in found.values_mut().flat_map(BTreeMap::values_mut) {
-        frame.chunks.sort_unstable();
-        frame.chunks.dedup();
+    for chunks in found.values_mut().flat_map(BTreeMap::values_mut) {
+        chunks.sort_unstable();
+        chunks.dedup();
     }
     Ok(found)
 }
@@ -119,7 +128,11 @@ pub(super) fn without(
                 .packs
                 .get(entry.pack as usize)
                 .and_then(|row| bad.get(&row.name));
-            if suspect.is_none_or(|s| s.has(entry.frame, entry.slot)) {
+            let place = tables.frame(&entry).map(|row| FramePlace::of(&entry, row));
+            let has = |suspect: &Suspect| {
+                place.is_some_and(|place| suspect.has(&place, entry.slot, entry.id))
+            };
+            if suspect.is_none_or(has) {
                 kept.entries.push(entry);
             }
         }
@@ -160,7 +173,7 @@ impl Repository {
             Err(Error::Damaged { source, .. }) => source.to_string(),
             Err(error) => return Err(error),
         };
-        self.learn_data_keys(frames.values().map(|frame| frame.data_key).collect())
+        self.learn_data_keys(frames.keys().map(|frame| frame.data_key).collect())
             .await?;
         let repository = self.clone();
         let judged = self
@@ -181,13 +194,13 @@ impl Repository {
             PackClass::Data => ChunkKind::Data,
             PackClass::Meta => ChunkKind::Tree,
         };
-        for (number, frame) in frames {
+        for (frame, chunks) in frames {
             let decoded = bytes
                 .get(frame.offset as usize..frame.offset as usize + frame.stored as usize)
                 .zip(self.frame_sealer(name.class, frame.data_key).ok())
                 .and_then(|(sealed, sealer)| sealer.decode(sealed).ok());
             let (readable, unreadable): (Vec<_>, Vec<_>) =
-                frame.chunks.iter().copied().partition(|(slot, id)| {
+                chunks.iter().copied().partition(|(slot, id)| {
                     decoded
                         .as_ref()
                         .and_then(|d| d.chunk(usize::from(*slot)))
@@ -197,12 +210,88 @@ impl Repository {
                 .unreadable
                 .extend(unreadable.into_iter().map(|(_, id)| id));
             if !readable.is_empty() {
-                let chunks = readable;
-                suspect
-                    .readable
-                    .insert(number, IndexedFrame { chunks, ..frame });
+                suspect.readable.insert(frame, readable);
             }
         }
         suspect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ark_format::SessionId;
+    use ark_format::documents::SegmentRef;
+    use ark_format::segment::PackRow;
+
+    use super::*;
+
+    /// A segment that has one frame of one pack.
+    fn loaded(pack: PackName, frame: FrameRow, ids: &[u8]) -> Loaded {
+        let entry = |(slot, id): (u16, &u8)| Entry {
+            id: ChunkId([*id; 16]),
+            pack: 0,
+            frame: 0,
+            slot,
+        };
+        let segment = Segment {
+            packs: vec![PackRow {
+                name: pack,
+                first_frame: 0,
+                frames: 1,
+                size: 1000,
+            }],
+            frames: vec![frame],
+            entries: (0..).zip(ids).map(entry).collect(),
+        };
+        Loaded {
+            reference: SegmentRef {
+                session: pack.session,
+                number: 0,
+                size: 0,
+                entries: 0,
+            },
+            segment: Arc::new(IndexSegment::of(&segment, None).unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_one_segment_says_of_a_frame_does_not_hide_what_another_one_says() {
+        let pack = PackName {
+            session: SessionId([1; 16]),
+            sequence: 0,
+            class: PackClass::Data,
+        };
+        let frame = FrameRow {
+            offset: 32,
+            stored: 100,
+            data_key: 1,
+            chunks: 2,
+        };
+        let elsewhere = FrameRow {
+            offset: 40,
+            ..frame
+        };
+        let honest = loaded(pack, frame, &[1, 2]);
+        let liar = loaded(pack, elsewhere, &[3, 4]);
+        for segments in [[honest.clone(), liar.clone()], [liar, honest]] {
+            let index = Index::new(segments.to_vec(), HashSet::new());
+            let found = frames_of(&index, &BTreeSet::from([pack])).unwrap();
+            let frames = &found[&pack];
+            assert_eq!(frames.len(), 2, "{frames:?}");
+            let readable = frames.iter().filter(|(place, _)| place.offset == 32);
+            let readable: Frames = readable.map(|(p, c)| (*p, c.clone())).collect();
+            assert_eq!(readable.values().map(Vec::len).sum::<usize>(), 2);
+            let suspect = Suspect {
+                what: String::new(),
+                readable,
+                unreadable: Vec::new(),
+            };
+            let clean = without(&index, &BTreeMap::from([(pack, suspect)]), None).unwrap();
+            for (id, there) in [(1, true), (2, true), (3, false), (4, false)] {
+                let places = clean.locate(&ChunkId([id; 16])).unwrap();
+                assert_eq!(!places.is_empty(), there, "{id}");
+            }
+        }
     }
 }

@@ -130,16 +130,16 @@ impl Repository {
         for (name, frames) in frames_of(index, damaged)? {
             let suspect = self.examine(name, frames.clone()).await?;
             findings.packs.remove(&name);
-            let lost = frames.iter().filter(|(number, frame)| {
+            let lost = frames.iter().filter(|(frame, chunks)| {
                 let suspect = suspect.as_ref();
                 suspect.is_some_and(|suspect| {
-                    let readable = suspect.readable.get(number);
-                    readable.is_none_or(|f| f.chunks.len() < frame.chunks.len())
+                    let readable = suspect.readable.get(frame);
+                    readable.is_none_or(|readable| readable.len() < chunks.len())
                 })
             });
             findings
                 .frames
-                .extend(lost.map(|(number, _)| (name, *number)));
+                .extend(lost.map(|(frame, _)| (name, frame.number)));
         }
         Ok(())
     }
