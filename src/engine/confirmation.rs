@@ -13,6 +13,8 @@
 //! relied on by a backup that began since, and what is not takes nothing away. The next epoch has a segment that is
 //! corrected like this. Of a pack whose trailer cannot be read, entries of chunks that a confirmed pack has as well are left out.
 //!
+//! The packs may lie as well. What decides of a chunk that several of them have is what stands there ([`crate::contest`]).
+//!
 //! Where nobody has adopted anything and no chunk was written twice, which is the usual case, this costs no request.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,7 @@ use ark_format::{ChunkId, PackName, SessionId, layout};
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
+use crate::contest::Fault;
 use crate::index::{Index, IndexSegment, RowsBuilder, merge};
 use crate::packer::build_segment;
 use crate::repository::Repository;
@@ -35,6 +38,8 @@ use crate::{Error, Result};
 
 /// Trailers are read so many at once.
 const FETCHES: usize = 8;
+/// What is put in the place of lies is collected up to so many chunks in memory.
+const TRUTHS: usize = 1 << 17;
 
 /// A segment that says of a pack what is not true.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,13 +66,23 @@ impl std::fmt::Display for Lie {
     }
 }
 
+/// What becomes of frames that cannot be read, of chunks that others have as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// They are left out.
+    IsLeftOut,
+    /// Who asks mends them: their packs are among the unreadable ones.
+    IsMended,
+}
+
 /// An index that nothing untrue takes part in.
 pub(crate) struct Confirmed {
     pub index: Index,
     /// Segments that `index` has otherwise than their objects: the next epoch must not list them.
     pub corrected: BTreeSet<SegmentRef>,
     pub lies: Vec<Lie>,
-    /// Packs whose trailers cannot be read and of which it cannot be told what another one has as well: key and why.
+    /// Packs whose trailers cannot be read and of which it cannot be told what another one has as well, and those that
+    /// are to be mended: key and why.
     pub unreadable: Vec<(String, String)>,
 }
 
@@ -76,10 +91,9 @@ pub(crate) struct Confirmed {
 pub(crate) struct Trailers(BTreeMap<PackName, Trailer>);
 
 enum Trailer {
-    /// What it says, in short; in full where a segment has said something else.
-    Sound(Account, Option<Arc<IndexSegment>>),
+    /// What it says, in short.
+    Sound(Account),
     Damaged(String),
-    Gone,
 }
 
 /// A hash of everything that is said of one pack.
@@ -91,6 +105,8 @@ type Claim = (usize, PackName);
 /// What is to be confirmed.
 #[derive(Default)]
 struct Doubts {
+    /// The segments that no epoch has.
+    fresh: BTreeSet<usize>,
     /// Packs of others than the commit's session.
     foreign: BTreeSet<Claim>,
     /// Packs that list a chunk which another one lists.
@@ -100,7 +116,8 @@ struct Doubts {
 }
 
 impl Repository {
-    /// The index of a view with the word of packs that are `listed` in the place of what is not true of them.
+    /// The index of a view with the word of packs in the place of what is not true of them. What is in the bucket and not
+    /// `listed` is added there, if anything is said of it that is to be confirmed.
     ///
     /// # Errors
     /// If the store fails.
@@ -108,8 +125,9 @@ impl Repository {
         &self,
         view: &View,
         index: Index,
-        listed: &BTreeMap<PackName, u64>,
+        listed: &mut BTreeMap<PackName, u64>,
         trailers: &mut Trailers,
+        damage: Damage,
     ) -> Result<Confirmed> {
         let mut confirmed = Confirmed {
             index,
@@ -119,22 +137,25 @@ impl Repository {
         };
         let index = &mut confirmed.index;
         let doubts = doubts(view, index)?;
+        let claims = || doubts.foreign.iter().chain(&doubts.rivals);
+        let doubtful = claims().map(|claim| claim.1).collect();
+        self.look_for_packs(doubtful, listed, index).await?;
         let mut accounts = BTreeMap::new();
-        for claim in doubts.foreign.iter().chain(&doubts.rivals) {
-            if listed.contains_key(&claim.1) {
-                accounts.insert(*claim, None);
-            }
+        for claim in claims().filter(|claim| listed.contains_key(&claim.1)) {
+            accounts.insert(*claim, None);
         }
         give_accounts(index, &mut accounts)?;
-        self.read_trailers(&accounts, listed, trailers).await?;
+        for gone in self.read_trailers(&accounts, listed, trailers).await? {
+            listed.remove(&gone);
+            index.note_stored(gone, None);
+        }
 
         let folder = self.inner.cache.folder();
-        let (mut truths, mut weak) = (BTreeMap::<usize, Vec<_>>::new(), BTreeSet::new());
+        let (mut lied, mut weak) = (BTreeMap::<usize, BTreeSet<_>>::new(), BTreeSet::new());
         for (claim, account) in &accounts {
             match trailers.0.get(&claim.1) {
-                Some(Trailer::Sound(sound, truth)) if Some(*sound) != *account => {
-                    let truth = truth.clone().map(|truth| (claim.1, Some(truth)));
-                    truths.entry(claim.0).or_default().extend(truth);
+                Some(Trailer::Sound(sound)) if Some(*sound) != *account => {
+                    lied.entry(claim.0).or_default().insert(claim.1);
                 }
                 Some(Trailer::Damaged(what)) if doubts.foreign.contains(claim) => {
                     let key = layout::pack(&claim.1);
@@ -147,32 +168,28 @@ impl Repository {
                 _ => {}
             }
         }
-        for (number, pack) in doubts.void {
-            truths.entry(number).or_default().push((pack, None));
+        for (number, pack) in &doubts.void {
+            lied.entry(*number).or_default().insert(*pack);
         }
-        for (number, truths) in truths {
-            let Some(loaded) = index.segments().get(number) else {
+        for (number, packs) in &lied {
+            let Some(loaded) = index.segments().get(*number) else {
                 continue;
             };
             let reference = loaded.reference.clone();
-            let mut segment = Arc::clone(&loaded.segment);
-            for (pack, truth) in truths {
-                confirmed.lies.push(Lie {
-                    segment: layout::segment(reference.session, reference.number),
-                    backup: committed_by(view, &reference),
-                    pack: Some(layout::pack(&pack)),
-                });
-                let left = merge(&[segment.as_ref()], &BTreeSet::from([pack]), folder)?;
-                segment = Arc::new(match truth {
-                    Some(truth) => merge(&[&left, truth.as_ref()], &BTreeSet::new(), folder)?,
-                    None => left,
-                });
+            let left = merge(&[loaded.segment.as_ref()], packs, folder)?;
+            let void = |pack: &&PackName| doubts.void.contains(&(*number, **pack));
+            let told = packs.iter().filter(|pack| !void(pack)).copied().collect();
+            let truths = self.read_truths(told, listed).await?;
+            let parts: Vec<&IndexSegment> = std::iter::once(&left).chain(&truths).collect();
+            let segment = Arc::new(merge(&parts, &BTreeSet::new(), folder)?);
+            for pack in packs {
+                confirmed.lies.push(lie(view, &reference, pack));
             }
-            index.replace(number, segment);
+            index.replace(*number, segment);
             confirmed.corrected.insert(reference);
         }
         let sound = |pack: &PackName| {
-            listed.contains_key(pack) && matches!(trailers.0.get(pack), Some(Trailer::Sound(..)))
+            listed.contains_key(pack) && matches!(trailers.0.get(pack), Some(Trailer::Sound(_)))
         };
         let mut unsure = BTreeSet::new();
         for number in weak.iter().map(|claim| claim.0).collect::<BTreeSet<_>>() {
@@ -191,66 +208,112 @@ impl Repository {
                 confirmed.unreadable.push((key, what.clone()));
             }
         }
+        if claims().next().is_some() {
+            // What a trailer has put in the place of a lie is as new as what no epoch has.
+            let numbers = doubts.fresh.iter().chain(lied.keys()).copied().collect();
+            let mut unheld = self.unheld(index, &numbers, &doubts.fresh, listed).await?;
+            if damage == Damage::IsMended {
+                let damaged = unheld.spare_unreadable().into_iter();
+                let damaged = damaged.filter(|pack| listed.contains_key(pack));
+                let what = "a frame that must hold a chunk cannot be read";
+                let told = damaged.map(|pack| (layout::pack(&pack), what.to_owned()));
+                confirmed.unreadable.extend(told);
+            }
+            for number in 0..index.segments().len() {
+                let Some(loaded) = index.segments().get(number) else {
+                    continue;
+                };
+                let Some((packs, segment)) = unheld.without(&loaded.segment, folder)? else {
+                    continue;
+                };
+                let reference = loaded.reference.clone();
+                for (pack, fault) in &packs {
+                    let lie = lie(view, &reference, pack);
+                    match fault {
+                        Fault::Untrue if !confirmed.lies.contains(&lie) => confirmed.lies.push(lie),
+                        Fault::Untrue => {}
+                        Fault::Unreadable => {
+                            tracing::warn!(%pack, "cannot be read: other places of its chunks count");
+                        }
+                    }
+                }
+                index.replace(number, Arc::new(segment));
+                confirmed.corrected.insert(reference);
+            }
+        }
         for lie in &confirmed.lies {
             tracing::warn!("passed over: {lie}");
         }
         Ok(confirmed)
     }
 
-    /// Reads what of these packs has not been read yet.
+    /// Reads what of these packs has not been read yet. Returns those that are not there any more.
     async fn read_trailers(
         &self,
         accounts: &BTreeMap<Claim, Option<Account>>,
         listed: &BTreeMap<PackName, u64>,
         trailers: &mut Trailers,
-    ) -> Result<()> {
-        let mut said: BTreeMap<PackName, BTreeSet<Option<Account>>> = BTreeMap::new();
-        for ((_, pack), account) in accounts {
-            said.entry(*pack).or_default().insert(*account);
-        }
-        let differs = |pack: &PackName, sound: &Account| {
-            let said = said.get(pack).into_iter().flatten();
-            said.into_iter().any(|account| *account != Some(*sound))
-        };
-        let wanted = said.keys().filter_map(|pack| match trailers.0.get(pack) {
-            Some(Trailer::Sound(sound, None)) if differs(pack, sound) => Some(*pack),
-            Some(_) => None,
-            None => Some(*pack),
-        });
+    ) -> Result<Vec<PackName>> {
+        let packs: BTreeSet<PackName> = accounts.keys().map(|claim| claim.1).collect();
+        let wanted = packs.iter().filter(|pack| !trailers.0.contains_key(pack));
         let reads = wanted
-            .filter_map(|pack| Some((pack, *listed.get(&pack)?)))
+            .filter_map(|pack| Some((*pack, *listed.get(pack)?)))
             .map(|(pack, size)| async move { (pack, self.read_trailer(&pack, size).await) });
         let mut reads = stream::iter(reads.collect::<Vec<_>>())
             .buffered(FETCHES)
             // Boxed: the compiler cannot see through it that the futures above are Send.
             .boxed();
+        let mut gone = Vec::new();
         while let Some((pack, trailer)) = reads.next().await {
             let trailer = match trailer {
-                Ok((row, frames)) => {
-                    let sound = account_of(&row, &frames);
-                    let truth = match differs(&pack, &sound) {
-                        true => self.in_full(row, &frames)?,
-                        false => None,
-                    };
-                    Trailer::Sound(sound, truth)
-                }
+                Ok((row, frames)) => Trailer::Sound(account_of(&row, &frames)),
                 Err(Error::Damaged { source, .. }) => Trailer::Damaged(source.to_string()),
                 Err(Error::Store(error @ StoreError::Truncated { .. })) => {
                     Trailer::Damaged(error.to_string())
                 }
-                Err(Error::Store(StoreError::NotFound { .. })) => Trailer::Gone,
+                Err(Error::Store(StoreError::NotFound { .. })) => {
+                    gone.push(pack);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             trailers.0.insert(pack, trailer);
         }
-        Ok(())
+        Ok(gone)
     }
 
-    fn in_full(&self, row: PackRow, frames: &[FrameEntry]) -> Result<Option<Arc<IndexSegment>>> {
-        let segment = build_segment(std::iter::once((row, frames)));
+    /// What these packs say of themselves. Read again: only of a few packs anything else is said, and nobody holds it meanwhile.
+    async fn read_truths(
+        &self,
+        packs: BTreeSet<PackName>,
+        listed: &BTreeMap<PackName, u64>,
+    ) -> Result<Vec<IndexSegment>> {
+        let sizes = packs
+            .iter()
+            .filter_map(|pack| Some((*pack, *listed.get(pack)?)));
+        let reads = sizes
+            .map(|(pack, size)| async move { self.read_trailer(&pack, size).await })
+            .collect::<Vec<_>>();
+        let mut reads = stream::iter(reads).buffered(FETCHES).boxed();
         let folder = self.inner.cache.folder();
-        let segment = segment.map(|s| IndexSegment::of(&s, folder)).transpose()?;
-        Ok(segment.map(Arc::new))
+        let (mut truths, mut read, mut chunks) = (Vec::new(), Vec::new(), 0);
+        let segment_of = |read: &[(PackRow, Vec<FrameEntry>)]| {
+            let packs = read.iter().map(|(row, frames)| (*row, frames.as_slice()));
+            let segment = build_segment(packs);
+            segment.map(|s| IndexSegment::of(&s, folder)).transpose()
+        };
+        while let Some(trailer) = reads.next().await {
+            let (row, frames) = trailer?;
+            chunks += frames.iter().map(|frame| frame.ids.len()).sum::<usize>();
+            read.push((row, frames));
+            if chunks >= TRUTHS {
+                truths.extend(segment_of(&read)?);
+                read.clear();
+                chunks = 0;
+            }
+        }
+        truths.extend(segment_of(&read)?);
+        Ok(truths)
     }
 }
 
@@ -269,6 +332,14 @@ fn foreign_segments(view: &View) -> Vec<Lie> {
         .collect()
 }
 
+fn lie(view: &View, reference: &SegmentRef, pack: &PackName) -> Lie {
+    Lie {
+        segment: layout::segment(reference.session, reference.number),
+        backup: committed_by(view, reference),
+        pack: Some(layout::pack(pack)),
+    }
+}
+
 fn committed_by(view: &View, segment: &SegmentRef) -> Option<SessionId> {
     let rows = view.backups.iter().map(|b| &b.row);
     let mut own = rows.filter(|row| row.id == segment.session);
@@ -279,11 +350,12 @@ fn committed_by(view: &View, segment: &SegmentRef) -> Option<SessionId> {
 fn doubts(view: &View, index: &Index) -> Result<Doubts> {
     let absorbed: BTreeSet<&SegmentRef> = view.body.segments.iter().collect();
     let loaded = || index.segments().iter().enumerate();
-    let fresh: BTreeSet<usize> = loaded()
-        .filter(|(_, l)| !absorbed.contains(&l.reference))
-        .map(|(number, _)| number)
-        .collect();
-    let mut doubts = Doubts::default();
+    let fresh = loaded().filter(|(_, l)| !absorbed.contains(&l.reference));
+    let mut doubts = Doubts {
+        fresh: fresh.map(|(number, _)| number).collect(),
+        ..Doubts::default()
+    };
+    let fresh = doubts.fresh.clone();
     if fresh.is_empty() {
         return Ok(doubts);
     }

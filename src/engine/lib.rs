@@ -21,6 +21,7 @@ mod cache;
 pub mod chunker;
 pub mod claims;
 pub mod confirmation;
+mod contest;
 pub mod data_keys;
 pub mod diff;
 pub mod env;

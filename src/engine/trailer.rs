@@ -1,5 +1,6 @@
 //! What packs say of themselves: their trailers, sealed like the index and written with the pack.
 
+use ark_format::limits::PACK_MAX;
 use ark_format::pack::{self, FOOTER, FrameEntry};
 use ark_format::segment::PackRow;
 use ark_format::{PackName, layout};
@@ -23,6 +24,15 @@ impl Repository {
     ) -> Result<(PackRow, Vec<FrameEntry>)> {
         let key = layout::pack(name);
         let short = ark_format::DecodeError::Truncated("the pack");
+        // Before anything is read: the footer can say any length up to this.
+        if size > PACK_MAX {
+            let limit = ark_format::DecodeError::Limit {
+                what: "pack size",
+                found: size,
+                limit: PACK_MAX,
+            };
+            return Err(limit).at(&key);
+        }
         let start = size.saturating_sub(TAIL);
         let mut tail = self.store().get_range(&key, start..size).await?;
         let Some(footer) = tail.len().checked_sub(FOOTER) else {

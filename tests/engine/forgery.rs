@@ -123,7 +123,11 @@ impl Thief {
 }
 
 pub async fn with_thief() -> (Repository, Thief) {
-    let repository = new_repository(memory()).await;
+    with_thief_in(memory()).await
+}
+
+pub async fn with_thief_in(store: Store) -> (Repository, Thief) {
+    let repository = new_repository(store).await;
     let stolen = Unlock::from_key_file(&STOLEN).unwrap();
     repository.add_key(&stolen, Role::Backup).await.unwrap();
     let thief = Thief::of(repository.store()).await;

@@ -96,7 +96,7 @@ impl IndexSegment {
         }
     }
 
-    fn place(&self, entry: &Entry) -> Option<Place> {
+    pub(crate) fn place(&self, entry: &Entry) -> Option<Place> {
         let frame: &FrameRow = self.tables.frame(entry)?;
         let pack = self.tables.packs.get(entry.pack as usize)?;
         Some(Place {
@@ -182,6 +182,16 @@ impl Index {
     pub fn with_lost_keys(mut self, lost: BTreeSet<u16>) -> Index {
         self.lost_keys = lost;
         self
+    }
+
+    /// Notes when the store got a pack, or that it has not got it, where that matters.
+    pub(crate) fn note_stored(&mut self, pack: PackName, at: Option<i64>) {
+        if let Some(stored) = &mut self.stored {
+            match at {
+                Some(at) => stored.insert(pack, at),
+                None => stored.remove(&pack),
+            };
+        }
     }
 
     /// Puts other content in the place of a segment's.

@@ -16,7 +16,7 @@ use super::plan::{Facts, PrunePlan};
 use super::repack;
 use super::{GRACE_MS, Kept, PruneOptions, SILENCE_MS};
 use crate::added::SEGMENT_CHUNKS;
-use crate::confirmation::{Confirmed, Trailers};
+use crate::confirmation::{Confirmed, Damage, Trailers};
 use crate::data_keys::SealedWith;
 use crate::error::DamagedAt;
 use crate::index::{IndexSegment, merge};
@@ -47,10 +47,11 @@ pub(super) struct Cached {
     trailers: Trailers,
 }
 
-/// What was marked: the backups and segments decide whether it still holds.
+/// What was marked: the backups and segments decide whether it still holds, and which of their packs are there.
 pub(super) struct CachedMarks {
     backups: BTreeSet<SessionId>,
     segments: Vec<SegmentRef>,
+    missing: BTreeSet<PackName>,
     marked: Marked,
 }
 
@@ -130,7 +131,9 @@ impl Repository {
             corrected,
             lies,
             unreadable,
-        } = self.confirmed(&view, index, &listed, trailers).await?;
+        } = self
+            .confirmed(&view, index, &mut listed, trailers, Damage::IsLeftOut)
+            .await?;
         refuse(&unreadable)?;
         if !corrected.is_empty() {
             index = self.without_lost_keys(index).await?;
@@ -149,7 +152,8 @@ impl Repository {
         }
         // Once a backup has adopted what one of them wrote, the rest has no more use; and what was adopted may be condemned, so
         // that the session must be retired with it.
-        let adopted: BTreeSet<SessionId> = index.packs().keys().map(|pack| pack.session).collect();
+        let mut missing: BTreeSet<PackName> = index.packs().into_keys().collect();
+        let adopted: BTreeSet<SessionId> = missing.iter().map(|pack| pack.session).collect();
         silent.retain(|session| !adopted.contains(&session.id));
         let due: BTreeSet<SessionId> = view
             .backups
@@ -166,8 +170,13 @@ impl Repository {
             .filter(|b| !due.contains(&b.row.id))
             .collect();
         let backups: BTreeSet<SessionId> = needed.iter().map(|b| b.row.id).collect();
+        missing.retain(|pack| !listed.contains_key(pack));
         let marked = match cached.marked.take() {
-            Some(cached) if cached.backups == backups && cached.segments == view.segments => {
+            Some(cached)
+                if cached.backups == backups
+                    && cached.segments == view.segments
+                    && cached.missing == missing =>
+            {
                 cached.marked
             }
             _ => {
@@ -183,6 +192,7 @@ impl Repository {
             cached.marked = Some(CachedMarks {
                 backups,
                 segments: view.segments.clone(),
+                missing,
                 marked: marked.clone(),
             });
         }

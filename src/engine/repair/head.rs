@@ -7,7 +7,7 @@ use ark_format::documents::{Activity, EpochBody, EpochStub, Retired, SegmentRef}
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 
-use crate::confirmation::{Confirmed, Trailers};
+use crate::confirmation::{Confirmed, Damage, Trailers};
 use crate::index::Index;
 use crate::repository::Repository;
 use crate::session::{OpenSession, Session, is_dead};
@@ -156,7 +156,9 @@ impl Repository {
                 corrected,
                 unreadable,
                 ..
-            } = self.confirmed(&view, index, &listed, trailers).await?;
+            } = self
+                .confirmed(&view, index, &mut listed, trailers, Damage::IsMended)
+                .await?;
             let unconfirmed = unreadable.iter().filter_map(|(key, _)| pack_of(key));
             return Ok(Facts {
                 view,
