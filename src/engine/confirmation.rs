@@ -25,7 +25,7 @@ use ark_format::documents::SegmentRef;
 use ark_format::pack::FrameEntry;
 use ark_format::segment::{FrameRow, PackRow, Tables};
 use ark_format::{ChunkId, PackName, SessionId, layout};
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use serde::Serialize;
 
 use crate::contest::Fault;
@@ -36,8 +36,6 @@ use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
 
-/// Trailers are read so many at once.
-const FETCHES: usize = 8;
 /// What is put in the place of lies is collected up to so many chunks in memory.
 const TRUTHS: usize = 1 << 17;
 
@@ -256,13 +254,8 @@ impl Repository {
     ) -> Result<Vec<PackName>> {
         let packs: BTreeSet<PackName> = accounts.keys().map(|claim| claim.1).collect();
         let wanted = packs.iter().filter(|pack| !trailers.0.contains_key(pack));
-        let reads = wanted
-            .filter_map(|pack| Some((*pack, *listed.get(pack)?)))
-            .map(|(pack, size)| async move { (pack, self.read_trailer(&pack, size).await) });
-        let mut reads = stream::iter(reads.collect::<Vec<_>>())
-            .buffered(FETCHES)
-            // Boxed: the compiler cannot see through it that the futures above are Send.
-            .boxed();
+        let wanted = wanted.filter_map(|pack| Some((*pack, *listed.get(pack)?)));
+        let mut reads = self.trailers(wanted);
         let mut gone = Vec::new();
         while let Some((pack, trailer)) = reads.next().await {
             let trailer = match trailer {
@@ -291,10 +284,7 @@ impl Repository {
         let sizes = packs
             .iter()
             .filter_map(|pack| Some((*pack, *listed.get(pack)?)));
-        let reads = sizes
-            .map(|(pack, size)| async move { self.read_trailer(&pack, size).await })
-            .collect::<Vec<_>>();
-        let mut reads = stream::iter(reads).buffered(FETCHES).boxed();
+        let mut reads = self.trailers(sizes);
         let folder = self.inner.cache.folder();
         let (mut truths, mut read, mut chunks) = (Vec::new(), Vec::new(), 0);
         let segment_of = |read: &[(PackRow, Vec<FrameEntry>)]| {
@@ -302,7 +292,7 @@ impl Repository {
             let segment = build_segment(packs);
             segment.map(|s| IndexSegment::of(&s, folder)).transpose()
         };
-        while let Some(trailer) = reads.next().await {
+        while let Some((_, trailer)) = reads.next().await {
             let (row, frames) = trailer?;
             chunks += frames.iter().map(|frame| frame.ids.len()).sum::<usize>();
             read.push((row, frames));

@@ -25,7 +25,7 @@ use ark_format::layout::{self, Object};
 use ark_format::limits::SMALL_OBJECT_MAX;
 use ark_format::seal::{Cipher, SALT};
 use ark_format::{DecodeError, RepositoryId};
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::Serialize;
 
@@ -34,9 +34,6 @@ use crate::index::Index;
 use crate::repository::Repository;
 use crate::store::{Created, StoreError};
 use crate::{Error, Result};
-
-/// Trailers are read so many at once.
-const FETCHES: usize = 8;
 
 type Decoded<T> = std::result::Result<T, DecodeError>;
 
@@ -465,19 +462,12 @@ impl Repository {
     /// the number that would be given without them: who seals has one that was given.
     async fn used_by_others(&self, index: &Index, next: u16) -> Result<BTreeSet<u16>> {
         let known = index.packs();
-        let listed = self.store().list(layout::PACKS).await?;
-        let packs = listed
-            .into_iter()
-            .filter_map(|object| match layout::parse(&object.key) {
-                Some(Object::Pack(name)) => Some((name, object.size)),
-                _ => None,
-            })
-            .filter(|(name, _)| name.class == PackClass::Data && !known.contains_key(name));
-        let reads = packs.map(|(name, size)| async move { self.read_trailer(&name, size).await });
-        // Boxed: the compiler cannot see through it that the futures above are Send.
-        let mut trailers = stream::iter(reads).buffered(FETCHES).boxed();
+        let packs = self.list_packs().await?.sizes.into_iter();
+        let mut trailers = self.trailers(
+            packs.filter(|(name, _)| name.class == PackClass::Data && !known.contains_key(name)),
+        );
         let mut used = BTreeSet::new();
-        while let Some(trailer) = trailers.next().await {
+        while let Some((_, trailer)) = trailers.next().await {
             match trailer {
                 Ok((_, frames)) => used.extend(frames.iter().map(|frame| frame.data_key)),
                 // Nobody adopts a pack without its trailer.

@@ -3,7 +3,7 @@
 //! Order matters and is commented where it does: packs are listed before sessions, sessions before commits; the body is
 //! written before the stub; nothing is deleted before the stub is the newest.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, Retired, SegmentRef};
 use ark_format::envelope::Kind;
@@ -25,6 +25,7 @@ use crate::repository::{Made, Repository};
 use crate::reserve::{ReserveDocument, noise};
 use crate::session::{OpenSession, Session, is_dead, is_gone};
 use crate::store::StoreError;
+use crate::trailer::ListedPacks;
 use crate::view::{Head, View};
 use crate::{Error, Result};
 
@@ -85,13 +86,10 @@ impl Repository {
         cached: &mut Cached,
     ) -> Result<Facts> {
         // Packs first: a session that starts later is not in the list of open ones, but then neither are its packs.
-        let (mut listed, mut stored) = (BTreeMap::new(), HashMap::new());
-        for object in self.store().list(layout::PACKS).await? {
-            if let Some(Object::Pack(name)) = layout::parse(&object.key) {
-                listed.insert(name, object.size);
-                stored.insert(name, object.modified_ms);
-            }
-        }
+        let ListedPacks {
+            sizes: mut listed,
+            stored,
+        } = self.list_packs().await?;
         // Segments too: one whose session has neither pin nor commit in the later lists belongs to nobody.
         let indexed = self.store().list(layout::INDEX).await?;
         let earlier = self.view_at(head.clone()).await?;

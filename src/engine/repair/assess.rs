@@ -135,11 +135,7 @@ impl Repository {
         let wanted = facts.listed.iter().filter(|(name, _)| {
             !known.contains_key(name) && !dropped.contains(name) && !private.contains(&name.session)
         });
-        let mut trailers = stream::iter(wanted)
-            .map(|(&name, &size)| async move { (name, self.read_trailer(&name, size).await) })
-            .buffered(FETCHES)
-            // Boxed: the compiler cannot see through it that the futures above are Send.
-            .boxed();
+        let mut trailers = self.trailers(wanted.map(|(&name, &size)| (name, size)));
         let mut groups = Vec::new();
         let (mut group, mut entries) = (Vec::new(), 0);
         while let Some((name, trailer)) = trailers.next().await {

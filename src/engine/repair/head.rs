@@ -121,12 +121,7 @@ impl Repository {
         for _ in 0..8 {
             let (head, what) = self.head_or_empty().await?;
             let number = head.stub.number;
-            let mut listed = BTreeMap::new();
-            for object in self.store().list(layout::PACKS).await? {
-                if let Some(Object::Pack(name)) = layout::parse(&object.key) {
-                    listed.insert(name, object.size);
-                }
-            }
+            let mut listed = self.list_packs().await?.sizes;
             let earlier = self.view_at(head.clone()).await?;
             let mut open = self.open_sessions(&earlier).await?;
             open.retain(|session| own.is_none_or(|own| own.id != session.id));

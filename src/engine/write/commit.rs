@@ -9,7 +9,7 @@
 //! prune was fast, everything that the backup needs is looked up in the repository as it is.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic;
 
 use ark_format::documents::{
@@ -362,15 +362,9 @@ impl WriteSession {
         if !view.segments.iter().all(is_there) {
             return Ok(false);
         }
-        let (mut there, mut stored) = (BTreeMap::new(), HashMap::new());
-        for object in repository.store().list(layout::PACKS).await? {
-            if let Some(Object::Pack(name)) = layout::parse(&object.key) {
-                there.insert(name, object.size);
-                stored.insert(name, object.modified_ms);
-            }
-        }
+        let there = repository.list_packs().await?;
         let index = repository
-            .without_lost_keys(index.with_packs_stored(stored))
+            .without_lost_keys(index.with_packs_stored(there.stored))
             .await?;
         let reader = repository.reader_of(None, view, index.clone());
         let marked = match mark(&reader, &index, roots).await {
@@ -380,7 +374,7 @@ impl WriteSession {
             Err(error) => return Err(error),
         };
         let packs = index.packs();
-        let whole = |name: &PackName| packs.get(name).map(|row| &row.size) == there.get(name);
+        let whole = |name: &PackName| packs.get(name).map(|row| &row.size) == there.sizes.get(name);
         Ok(marked.packs(&index)?.iter().all(whole))
     }
 }

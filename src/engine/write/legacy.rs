@@ -8,11 +8,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use ark_format::layout::{self, Object};
 use ark_format::pack::FrameEntry;
 use ark_format::segment::PackRow;
 use ark_format::{ChunkId, PackName, SessionId};
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 
 use crate::added::{Added, SEGMENT_CHUNKS};
 use crate::index::{IndexSegment, merge};
@@ -21,9 +20,6 @@ use crate::repository::Repository;
 use crate::store::StoreError;
 use crate::view::View;
 use crate::{Error, Result};
-
-/// Trailers are read so many at once.
-const FETCHES: usize = 8;
 
 /// Packs that may be adopted.
 #[derive(Default)]
@@ -87,20 +83,11 @@ impl Repository {
         if view.declared_dead.is_empty() {
             return Ok(legacy);
         }
-        let listed = self.store().list(layout::PACKS).await?;
-        let packs = listed
-            .into_iter()
-            .filter_map(|object| match layout::parse(&object.key) {
-                Some(Object::Pack(name)) if view.may_adopt(&name) => Some((name, object.size)),
-                _ => None,
-            });
-        let trailers =
-            packs.map(|(name, size)| async move { self.read_trailer(&name, size).await });
-        // Boxed: the compiler cannot see through it that the futures above are Send.
-        let mut trailers = stream::iter(trailers).buffered(FETCHES).boxed();
+        let packs = self.list_packs().await?.sizes.into_iter();
+        let mut trailers = self.trailers(packs.filter(|(name, _)| view.may_adopt(name)));
         let mut batch: Vec<(PackRow, Vec<FrameEntry>)> = Vec::new();
         let mut chunks = 0;
-        while let Some(trailer) = trailers.next().await {
+        while let Some((_, trailer)) = trailers.next().await {
             match trailer {
                 Ok((row, frames)) => {
                     let keys: BTreeSet<u16> = frames.iter().map(|frame| frame.data_key).collect();

@@ -5,13 +5,14 @@ use ark_engine::store::Store;
 use ark_engine::verify::Unwatched;
 use ark_engine::{
     BeginBackup, Error, OpenOptions, RepairOptions, Repository, SessionId, VerifyOptions,
+    WriteSession,
 };
 
 use super::base::{NOW, Objects, bucket, objects_of};
 use crate::gate::{Gate, Op};
 use crate::roundtrip::{
-    Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository, unlock,
-    write,
+    Items, Plain, assert_sound, backup, cluster, commit, contents, env, items, new_repository,
+    unlock, write,
 };
 
 async fn client(store: Store, state: &std::path::Path) -> Repository {
@@ -213,12 +214,7 @@ async fn what_a_session_above_the_head_relies_on_stays() {
     assert_eq!(report.waiting_for.len(), 1, "{report:?}");
     assert!(report.held_back_bytes > 0);
 
-    let root = write(&late, &content).await.unwrap();
-    let committed = late.commit(commit(root)).await.unwrap();
-    assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
-    other.prune(&NOW, |_| {}).await.unwrap();
-    assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
-    assert_sound(&other).await;
+    commits_what_was_held_back(&late, &other, &content).await;
 }
 
 /// Without a copy of the manifest a repair gives the backup up by its name, and all goes on.
@@ -327,6 +323,16 @@ async fn count_up(repository: &Repository, number: u64) {
     }
 }
 
+/// `late` began in the history that is gone, and needs what `one` wrote, which was deleted since.
+async fn commits_what_was_held_back(late: &WriteSession, other: &Repository, content: &Items) {
+    let root = write(late, content).await.unwrap();
+    let committed = late.commit(commit(root)).await.unwrap();
+    assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
+    other.prune(&NOW, |_| {}).await.unwrap();
+    assert_eq!(&contents(other, &committed.id).await.unwrap(), content);
+    assert_sound(other).await;
+}
+
 /// The bucket was put back, and the numbers of epochs have caught up: an open session looked at another epoch with its number.
 #[tokio::test]
 async fn what_a_session_of_another_history_relies_on_stays_when_the_numbers_catch_up() {
@@ -350,12 +356,7 @@ async fn what_a_session_of_another_history_relies_on_stays_when_the_numbers_catc
         assert_eq!(report.waiting_for.len(), 1, "{passed}: {report:?}");
         assert!(report.held_back_bytes > 0);
 
-        let root = write(&late, &content).await.unwrap();
-        let committed = late.commit(commit(root)).await.unwrap();
-        assert_eq!(committed.stats.packs, 0, "it reuses what `one` wrote");
-        other.prune(&NOW, |_| {}).await.unwrap();
-        assert_eq!(contents(&other, &committed.id).await.unwrap(), content);
-        assert_sound(&other).await;
+        commits_what_was_held_back(&late, &other, &content).await;
     }
 }
 
