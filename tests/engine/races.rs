@@ -1,8 +1,10 @@
 //! What happens when processes meet at the worst moment: backups, prunes, readers and verifies side by side.
 
+use ark_engine::store::{Store, StoreOptions};
+use ark_engine::verify::Unwatched;
 use ark_engine::{
     BeginBackup, Error, FrameClass, OpenOptions, PruneOptions, Reader, Repository, SessionId,
-    VerifyOptions, verify::Unwatched,
+    VerifyOptions,
 };
 
 use crate::gate::{End, Gate, Op};
@@ -500,4 +502,40 @@ async fn work_that_is_dropped_leaves_no_open_session() {
         assert!(other.open_sessions(&view).await.unwrap().is_empty());
     }
     assert!(dropped > 1, "{dropped}");
+}
+
+/// A prune that is killed in a late round has its pin below its own watermark, and the next prune takes it away: what it
+/// was writing to a folder then has nobody.
+#[tokio::test]
+async fn half_written_files_of_who_has_no_pin_go_when_nothing_is_to_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let repository = new_repository(Store::open(&url, &StoreOptions::default()).unwrap()).await;
+    backup(&repository, "one", &others(30, 1)).await.unwrap();
+    let open = repository.begin_backup(begin("open")).await.unwrap();
+
+    let killed = SessionId::new(1_700_000_000_000, [7; 10]);
+    let half_written = |key: String| {
+        let path = folder.path().join(format!("{key}#1"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "half").unwrap();
+        path
+    };
+    let lost = [
+        half_written(ark_format::layout::segment(killed, 0)),
+        half_written(ark_format::layout::manifest(1, killed)),
+    ];
+    let living = [
+        half_written(ark_format::layout::segment(open.id(), 0)),
+        half_written(ark_format::layout::session(1, killed)),
+    ];
+
+    repository
+        .prune(&PruneOptions::default(), |_| {})
+        .await
+        .unwrap();
+    assert!(lost.iter().all(|path| path.exists()));
+    repository.prune(&NOW, |_| {}).await.unwrap();
+    assert!(!lost.iter().any(|path| path.exists()));
+    assert!(living.iter().all(|path| path.exists()));
 }

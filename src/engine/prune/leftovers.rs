@@ -5,14 +5,18 @@
 //!
 //! In a folder an object is staged beside its name and linked to it when it is whole; who is killed in between leaves
 //! the staged file. It goes when the session that its name tells has ended (that session cannot commit any more), or the
-//! epoch that it is of has been published by somebody else. Files of which neither can be told go after the time in which a session without a sign of life counts as dead. Whoever turns out
-//! to live after all fails to link his file, and with it his session, which loses its work and nobody's data.
+//! epoch that it is of has been published by somebody else. A session whose pin is gone has most likely ended: all that
+//! it writes after its pin, it writes before the pin goes. But a prune that is under way beside another one may lose its
+//! pin to it, so only a prune that is to leave nothing takes these files. Files of which nothing can be told go after the
+//! time in which a session without a sign of life counts as dead. Whoever turns out to live after all fails to link his
+//! file, and with it his session, which loses its work and nobody's data.
 
 use std::collections::BTreeSet;
 
 use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
 
+use super::PruneOptions;
 use super::plan::Facts;
 use crate::Result;
 use crate::repository::Repository;
@@ -51,20 +55,43 @@ impl Repository {
     }
 
     /// Removes what nobody will finish. Stores other than folders have no such files.
-    pub(super) async fn remove_leftovers(&self, facts: &Facts) -> Result<()> {
+    pub(super) async fn remove_leftovers(
+        &self,
+        facts: &Facts,
+        options: &PruneOptions,
+    ) -> Result<()> {
         if !self.store().is_local() {
             return Ok(());
         }
         let now = self.env().clock.now_ms();
-        for leftover in self.store().list_leftovers().await? {
+        let leftovers = self.store().list_leftovers().await?;
+        // Listed after the files were: their sessions had their pins before.
+        let pinned = match options.now && !leftovers.is_empty() {
+            true => Some(self.pinned().await?),
+            false => None,
+        };
+        for leftover in leftovers {
             let staged = staged(&leftover.path);
-            if staged.is_some_and(|object| is_over(facts, &object))
+            let unpinned = |object: &Object| {
+                let pinned = pinned.as_ref();
+                pinned.is_some_and(|pinned| lost_its_pin(pinned, object))
+            };
+            if staged.is_some_and(|object| is_over(facts, &object) || unpinned(&object))
                 || now - leftover.modified_ms > EXPIRY_MS
             {
                 self.store().remove_leftover(&leftover).await?;
             }
         }
         Ok(())
+    }
+
+    async fn pinned(&self) -> Result<BTreeSet<SessionId>> {
+        let pins = self.store().list(layout::SESSIONS).await?;
+        let ids = pins.iter().filter_map(|pin| match layout::parse(&pin.key) {
+            Some(Object::Session(_, id)) => Some(id),
+            _ => None,
+        });
+        Ok(ids.collect())
     }
 }
 
@@ -82,6 +109,17 @@ fn is_over(facts: &Facts, object: &Object) -> bool {
                 || view.backup(id).is_some()
                 || facts.dead.iter().any(|session| session.id == *id)
         }
+        _ => false,
+    }
+}
+
+/// Whether this is an object of a session that has no pin, and is not the pin.
+fn lost_its_pin(pinned: &BTreeSet<SessionId>, object: &Object) -> bool {
+    match object {
+        Object::Pack(PackName { session: id, .. })
+        | Object::Segment(id, _)
+        | Object::Heartbeat(_, id, _)
+        | Object::Manifest(_, id) => !pinned.contains(id),
         _ => false,
     }
 }

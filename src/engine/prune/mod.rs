@@ -224,7 +224,7 @@ impl Repository {
             }
             self.clean_up(&facts).await?;
             self.remove_tombstones(&facts).await?;
-            self.remove_leftovers(&facts).await?;
+            self.remove_leftovers(&facts, options).await?;
             if !plan.changes() {
                 break;
             }
