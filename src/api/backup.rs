@@ -1,36 +1,18 @@
 //! The Backup: what to take from a cluster, and what became of it.
 
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{API_VERSION, GoDuration, LabelSelector, ObjectMeta, Time};
-
-/// One backup of one cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Backup {
-    /// Always [`API_VERSION`].
-    pub api_version: String,
-    /// Always `Backup`.
-    pub kind: String,
-    /// Name, namespace of ark's objects, labels and annotations.
-    pub metadata: ObjectMeta,
-    /// What the user asked for.
-    #[serde(default)]
-    pub spec: BackupSpec,
-    /// What became of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<BackupStatus>,
-}
+use super::{GoDuration, LabelSelector, ObjectMeta, Time};
 
 impl Backup {
     /// The kind as it stands in `kind`.
     pub const KIND: &'static str = "Backup";
 
     /// A new backup of that name in that namespace.
-    pub fn new(namespace: &str, name: &str, spec: BackupSpec) -> Backup {
+    pub fn named(namespace: &str, name: &str, spec: BackupSpec) -> Backup {
         Backup {
-            api_version: API_VERSION.to_owned(),
-            kind: Backup::KIND.to_owned(),
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.to_owned()),
@@ -43,8 +25,43 @@ impl Backup {
 }
 
 /// What a backup takes. Everything left out means: everything.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "ark.heptio.com",
+    version = "v1",
+    kind = "Backup",
+    plural = "backups",
+    namespaced,
+    status = "BackupStatus",
+    derive = "PartialEq",
+    shortname = "arkb",
+    category = "ark",
+    label("component", "ark"),
+    doc = "One backup of one cluster. Deleting the object deletes no data: `ark backup delete` does.",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Errors", type_ = "integer", json_path = ".status.errors"),
+    printcolumn(name = "Warnings", type_ = "integer", json_path = ".status.warnings"),
+    printcolumn(
+        name = "Created",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiration"),
+    printcolumn(
+        name = "Storage Location",
+        type_ = "string",
+        json_path = ".spec.storageLocation"
+    ),
+    printcolumn(
+        name = "Selector",
+        type_ = "string",
+        json_path = ".spec.labelSelector",
+        priority = 1
+    )
+)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.labelSelector) && has(self.orLabelSelectors) && size(self.orLabelSelectors) > 0)")
+    .message("labelSelector and orLabelSelectors exclude each other: give one of them"))]
 pub struct BackupSpec {
     /// Namespaces to take, as names or globs (`* ? [abc] {a,b}`); none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,10 +88,17 @@ pub struct BackupSpec {
     /// How long the backup is kept; absent means until somebody deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<GoDuration>,
+    /// The BackupStorageLocation whose repository takes the backup; absent means the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_location: Option<String>,
+    /// Stops a backup that is not finished: its phase becomes Canceling, then Canceled, and nothing of it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
 }
 
 /// Where a backup stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum BackupPhase {
     /// Nobody has looked at it yet.
     #[default]
@@ -89,6 +113,12 @@ pub enum BackupPhase {
     PartiallyFailed,
     /// Nothing was written that could be restored.
     Failed,
+    /// It is being stopped because `spec.cancel` asks for it.
+    Canceling,
+    /// It was stopped, and nothing of it is kept.
+    Canceled,
+    /// Its data is being deleted.
+    Deleting,
 }
 
 impl std::fmt::Display for BackupPhase {
@@ -100,12 +130,15 @@ impl std::fmt::Display for BackupPhase {
             BackupPhase::Completed => "Completed",
             BackupPhase::PartiallyFailed => "PartiallyFailed",
             BackupPhase::Failed => "Failed",
+            BackupPhase::Canceling => "Canceling",
+            BackupPhase::Canceled => "Canceled",
+            BackupPhase::Deleting => "Deleting",
         })
     }
 }
 
 /// What became of a backup.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStatus {
     /// Where it stands.
@@ -138,11 +171,27 @@ pub struct BackupStatus {
 }
 
 /// How much of a backup is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupProgress {
     /// Objects known so far.
     pub total_items: u64,
     /// Objects in the repository.
     pub items_backed_up: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What repositories hold: written by an `ark` before the type was derived.
+    const DOCUMENT: &str = r#"{"apiVersion":"ark.heptio.com/v1","kind":"Backup","metadata":{"creationTimestamp":"2026-11-20T01:02:03Z","name":"b","namespace":"heptio-ark"},"spec":{"includedNamespaces":["a"],"ttl":"720h0m0s"},"status":{"phase":"Completed","startTimestamp":"2026-11-20T01:02:03Z","progress":{"totalItems":3,"itemsBackedUp":3},"warnings":0,"errors":0}}"#;
+
+    #[test]
+    fn documents_of_repositories_are_read_and_written_as_ever() {
+        let backup: Backup = serde_json::from_str(DOCUMENT).unwrap();
+        assert_eq!(backup.metadata.name.as_deref(), Some("b"));
+        assert_eq!(serde_json::to_string(&backup).unwrap(), DOCUMENT);
+    }
 }

@@ -2,37 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{API_VERSION, LabelSelector, ObjectMeta, Time};
-
-/// One restore of one backup into one cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Restore {
-    /// Always [`API_VERSION`].
-    pub api_version: String,
-    /// Always `Restore`.
-    pub kind: String,
-    /// Name, namespace of ark's objects, labels and annotations.
-    pub metadata: ObjectMeta,
-    /// What the user asked for.
-    #[serde(default)]
-    pub spec: RestoreSpec,
-    /// What became of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<RestoreStatus>,
-}
+use super::{LabelSelector, ObjectMeta, Time};
 
 impl Restore {
     /// The kind as it stands in `kind`.
     pub const KIND: &'static str = "Restore";
 
     /// A new restore of that name in that namespace.
-    pub fn new(namespace: &str, name: &str, spec: RestoreSpec) -> Restore {
+    pub fn named(namespace: &str, name: &str, spec: RestoreSpec) -> Restore {
         Restore {
-            api_version: API_VERSION.to_owned(),
-            kind: Restore::KIND.to_owned(),
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.to_owned()),
@@ -45,11 +27,51 @@ impl Restore {
 }
 
 /// What a restore puts back. The filters read as those of a Backup and apply to the objects as they were backed up.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "ark.heptio.com",
+    version = "v1",
+    kind = "Restore",
+    plural = "restores",
+    namespaced,
+    status = "RestoreStatus",
+    derive = "PartialEq",
+    shortname = "arkr",
+    category = "ark",
+    label("component", "ark"),
+    doc = "One restore of one backup into the cluster that this object is in.",
+    printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupName"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Warnings", type_ = "integer", json_path = ".status.warnings"),
+    printcolumn(name = "Errors", type_ = "integer", json_path = ".status.errors"),
+    printcolumn(
+        name = "Created",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Selector",
+        type_ = "string",
+        json_path = ".spec.labelSelector",
+        priority = 1
+    )
+)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.labelSelector) && has(self.orLabelSelectors) && size(self.orLabelSelectors) > 0)")
+        .message("labelSelector and orLabelSelectors exclude each other: give one of them"),
+    validation = Rule::new("(has(self.backupName) && self.backupName != '') != (has(self.scheduleName) && self.scheduleName != '')")
+        .message("give either backupName or scheduleName"),
+)]
 pub struct RestoreSpec {
-    /// The backup to restore.
+    /// The backup to restore. Either this or `scheduleName`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
     pub backup_name: String,
+    /// Restore the newest Completed backup of this Schedule. `status.backupName` says which one that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub schedule_name: Option<String>,
     /// Namespaces to restore, as names or globs; none means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub included_namespaces: Vec<String>,
@@ -81,10 +103,13 @@ pub struct RestoreSpec {
     /// Keep the node ports that Services had. Absent or false: only those that were set by hand are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preserve_node_ports: Option<bool>,
+    /// Stops a restore that is not finished: its phase becomes Canceling, then Canceled. What is restored stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
 }
 
 /// What a restore does with an object that exists and differs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExistingResourcePolicy {
     /// Leaves it as it is and says so.
@@ -95,7 +120,7 @@ pub enum ExistingResourcePolicy {
 }
 
 /// Where a restore stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RestorePhase {
     /// Nobody has looked at it yet.
     #[default]
@@ -110,6 +135,10 @@ pub enum RestorePhase {
     PartiallyFailed,
     /// Nothing could be put back.
     Failed,
+    /// It is being stopped because `spec.cancel` asks for it.
+    Canceling,
+    /// It was stopped; what was restored until then stays.
+    Canceled,
 }
 
 impl std::fmt::Display for RestorePhase {
@@ -121,17 +150,22 @@ impl std::fmt::Display for RestorePhase {
             RestorePhase::Completed => "Completed",
             RestorePhase::PartiallyFailed => "PartiallyFailed",
             RestorePhase::Failed => "Failed",
+            RestorePhase::Canceling => "Canceling",
+            RestorePhase::Canceled => "Canceled",
         })
     }
 }
 
 /// What became of a restore.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreStatus {
     /// Where it stands.
     #[serde(default)]
     pub phase: RestorePhase,
+    /// The backup that is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_name: Option<String>,
     /// When work on it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
@@ -156,7 +190,7 @@ pub struct RestoreStatus {
 }
 
 /// How much of a restore is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreProgress {
     /// Objects of the plan.

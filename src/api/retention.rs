@@ -38,6 +38,9 @@ pub struct KeepRules {
     /// Keep the newest backup of each of the last N months that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monthly: Option<u32>,
+    /// Keep the newest backup of each of the last N years that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yearly: Option<u32>,
     /// Keep every backup made within this time before the newest one. Counted from the newest backup, not from now:
     /// when backups stop, the old ones do not melt away.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,7 @@ impl KeepRules {
             && self.daily.is_none()
             && self.weekly.is_none()
             && self.monthly.is_none()
+            && self.yearly.is_none()
             && self.within.is_none()
     }
 }
@@ -102,6 +106,8 @@ pub enum Reason {
     Weekly,
     /// `monthly`
     Monthly,
+    /// `yearly`
+    Yearly,
     /// `within`
     Within,
     /// No keep rule was given and its time to live has not ended.
@@ -120,6 +126,7 @@ impl fmt::Display for Reason {
             Reason::Daily => "daily",
             Reason::Weekly => "weekly",
             Reason::Monthly => "monthly",
+            Reason::Yearly => "yearly",
             Reason::Within => "within",
             Reason::NotExpired => "not expired",
             Reason::NewestCompleted => "newest completed",
@@ -241,11 +248,12 @@ fn apply(
     for index in run.iter().take(rules.last.unwrap_or(0) as usize) {
         kept[*index].insert(Reason::Last);
     }
-    let periods: [(Option<u32>, Reason, Period); 4] = [
+    let periods: [(Option<u32>, Reason, Period); 5] = [
         (rules.hourly, Reason::Hourly, hour),
         (rules.daily, Reason::Daily, day),
         (rules.weekly, Reason::Weekly, week),
         (rules.monthly, Reason::Monthly, month),
+        (rules.yearly, Reason::Yearly, year),
     ];
     for (count, reason, period) in periods {
         let mut left = count.unwrap_or(0);
@@ -289,6 +297,10 @@ fn week(at: Timestamp, zone: &TimeZone) -> (i16, i16, i8) {
 fn month(at: Timestamp, zone: &TimeZone) -> (i16, i16, i8) {
     let at = at.to_zoned(zone.clone());
     (at.year(), 0, at.month())
+}
+
+fn year(at: Timestamp, zone: &TimeZone) -> (i16, i16, i8) {
+    (at.to_zoned(zone.clone()).year(), 0, 0)
 }
 
 #[cfg(test)]
@@ -338,6 +350,7 @@ mod tests {
     #[test]
     fn each_rule_alone() {
         let backups = rows(&[
+            "2025-12-31T23:00 C",
             "2026-01-31T23:00 C",
             "2026-02-01T00:00 C",
             "2026-02-28T12:00 C",
@@ -346,7 +359,7 @@ mod tests {
             "2026-03-02T09:50 C",
             "2026-03-02T10:10 C",
         ]);
-        let cases: [(KeepRules, &[&str]); 6] = [
+        let cases: [(KeepRules, &[&str]); 7] = [
             (last(2), &["2026-03-02T10:10 C", "2026-03-02T09:50 C"]),
             (
                 KeepRules {
@@ -382,7 +395,15 @@ mod tests {
                     "2026-03-02T10:10 C",
                     "2026-02-28T12:00 C",
                     "2026-01-31T23:00 C",
+                    "2025-12-31T23:00 C",
                 ],
+            ),
+            (
+                KeepRules {
+                    yearly: Some(2),
+                    ..KeepRules::default()
+                },
+                &["2026-03-02T10:10 C", "2025-12-31T23:00 C"],
             ),
             (
                 KeepRules {

@@ -25,6 +25,7 @@ pub fn backup(filters: &FilterArgs, ttl: Option<SignedDuration>) -> Result<Backu
         label_selector,
         or_label_selectors,
         ttl: ttl.map(GoDuration),
+        ..BackupSpec::default()
     })
 }
 
@@ -56,6 +57,7 @@ pub fn restore(args: &RestoreCreateArgs, backup_name: &str) -> Result<RestoreSpe
             ExistingPolicy::Update => Some(ExistingResourcePolicy::Update),
         },
         preserve_node_ports: args.preserve_nodeports.then_some(true),
+        ..RestoreSpec::default()
     })
 }
 

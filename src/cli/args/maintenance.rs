@@ -33,6 +33,9 @@ pub struct ForgetArgs {
     /// Keep the newest of each of the last N months that have one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), group = "rules")]
     pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of the last N years that have one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), group = "rules")]
+    pub keep_yearly: Option<u32>,
     /// Keep all made within this time before the newest one, like 7d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, group = "rules")]
     pub keep_within: Option<SignedDuration>,

@@ -19,6 +19,7 @@ pub async fn run(args: ForgetArgs, context: &mut Context) -> Result<Exit> {
         daily: args.keep_daily,
         weekly: args.keep_weekly,
         monthly: args.keep_monthly,
+        yearly: args.keep_yearly,
         within: args.keep_within,
         expired: args.expired,
     };

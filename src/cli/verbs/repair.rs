@@ -112,7 +112,7 @@ impl RepairContent for Content {
     ) -> Vec<u8> {
         let backup = original.and_then(|bytes| serde_json::from_slice::<api::Backup>(bytes).ok());
         let mut backup = backup.unwrap_or_else(|| {
-            api::Backup::new(api::DEFAULT_NAMESPACE, name, BackupSpec::default())
+            api::Backup::named(api::DEFAULT_NAMESPACE, name, BackupSpec::default())
         });
         backup.metadata.name = Some(name.to_owned());
         let annotations = backup.metadata.annotations.get_or_insert_default();

@@ -28,7 +28,7 @@ use crate::cluster::Cluster;
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
     check_name("backup", &args.name)?;
     let spec = spec::backup(&args.filters, args.ttl)?;
-    let mut backup = Backup::new(&context.settings.kube.namespace, &args.name, spec);
+    let mut backup = Backup::named(&context.settings.kube.namespace, &args.name, spec);
     backup.metadata.labels = spec::labels(args.labels.clone());
     if args.dry_run {
         return dry_run(&backup, context).await;

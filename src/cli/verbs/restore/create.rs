@@ -31,7 +31,7 @@ use crate::restore::{self, Key, Monitor, Options, Outcome, Plan, RestoreReport, 
 pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit> {
     let (backup, name) = names(&args, context)?;
     check_name("restore", &name)?;
-    let mut wanted = Restore::new(
+    let mut wanted = Restore::named(
         &context.settings.kube.namespace,
         &name,
         spec::restore(&args, &backup)?,
