@@ -119,6 +119,8 @@ pub enum BackupPhase {
     Canceled,
     /// Its data is being deleted.
     Deleting,
+    /// It is gone from the repository, and nobody deleted it.
+    Lost,
 }
 
 impl std::fmt::Display for BackupPhase {
@@ -133,6 +135,7 @@ impl std::fmt::Display for BackupPhase {
             BackupPhase::Canceling => "Canceling",
             BackupPhase::Canceled => "Canceled",
             BackupPhase::Deleting => "Deleting",
+            BackupPhase::Lost => "Lost",
         })
     }
 }

@@ -21,10 +21,19 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![
         defined::<BackupStorageLocation>(&[]),
         defined::<BackupRepository>(&[]),
-        defined::<Backup>(&[Rule::EmptySpec, Rule::FixedExcept("cancel")]),
-        defined::<Restore>(&[Rule::FixedExcept("cancel")]),
+        defined::<Backup>(&[
+            Rule::EmptySpec,
+            Rule::Fixed {
+                but: "cancel",
+                once: "storageLocation",
+            },
+        ]),
+        defined::<Restore>(&[Rule::Fixed {
+            but: "cancel",
+            once: "",
+        }]),
         defined::<Schedule>(&[]),
-        defined::<DeleteBackupRequest>(&[Rule::FixedExcept("")]),
+        defined::<DeleteBackupRequest>(&[Rule::Fixed { but: "", once: "" }]),
         defined::<ServerStatusRequest>(&[Rule::EmptySpec]),
     ]
 }
@@ -33,8 +42,13 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 enum Rule {
     /// An object without a spec has an empty one.
     EmptySpec,
-    /// The spec stays as it was made, but for this field.
-    FixedExcept(&'static str),
+    /// The spec stays as it was made.
+    Fixed {
+        /// But for this field.
+        but: &'static str,
+        /// This field may be filled in later: the server does so with its default.
+        once: &'static str,
+    },
 }
 
 fn defined<K: CustomResourceExt>(rules: &[Rule]) -> CustomResourceDefinition {
@@ -68,20 +82,23 @@ fn apply(rule: &Rule, root: &mut JSONSchemaProps) {
     };
     match rule {
         Rule::EmptySpec => spec.default = Some(JSON(json!({}))),
-        Rule::FixedExcept(free) => {
+        Rule::Fixed { but, once } => {
             let fields: Vec<String> = spec
                 .properties
                 .iter()
                 .flatten()
                 .map(|(field, _)| field.clone())
-                .filter(|field| field != free)
+                .filter(|field| field != but)
                 .collect();
             let rules = spec.x_kubernetes_validations.get_or_insert_default();
             for field in fields {
+                let same = format!("has(self.{field}) && self.{field} == oldSelf.{field}");
+                let absent = match field == *once {
+                    true => "true".to_owned(),
+                    false => format!("!has(self.{field})"),
+                };
                 rules.push(ValidationRule {
-                    rule: format!(
-                        "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-                    ),
+                    rule: format!("has(oldSelf.{field}) ? {same} : {absent}"),
                     message: Some(format!("{field} cannot be changed: make another object")),
                     ..ValidationRule::default()
                 });

@@ -49,8 +49,8 @@ pub struct ScheduleSpec {
     /// Make no backups while this is true.
     #[serde(default)]
     pub paused: bool,
-    /// Make no backup at once for a time that was due before this schedule was made, unpaused or changed; wait for the
-    /// next one. Absent means false.
+    /// Let the times that pass while the schedule is paused go by. Absent or false: when it goes on, one backup is made
+    /// at once for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_immediately: Option<bool>,
     /// Let the Backup objects go when this Schedule is deleted. Their data stays in the repository. Absent means false.
@@ -131,7 +131,7 @@ pub struct ScheduleStatus {
     /// When the newest backup was due that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<Time>,
-    /// When the newest backup was due that was not made: the one before was not finished, or `skipImmediately` asked.
+    /// When the newest backup was due that was not made: the one before was not finished, or `skipImmediately` said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_skipped: Option<Time>,
     /// What is wrong with the spec.

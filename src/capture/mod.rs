@@ -8,6 +8,7 @@
 
 mod batch;
 pub mod count;
+pub mod document;
 mod error;
 pub mod filter;
 mod gather;

@@ -18,7 +18,6 @@ pub mod prompt;
 pub mod select;
 pub mod settings;
 pub mod size;
-pub mod source;
 pub mod spec;
 pub mod time;
 pub mod unlock;

@@ -6,12 +6,13 @@
 use std::fmt;
 
 use ark_engine::objects::{ObjectKey, parse_key, resource_prefix};
-use ark_engine::{MapReader, Reader, Value};
+use ark_engine::{MapReader, Reader};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Doing, Error, Result};
 use crate::api::ResourceEntry;
+use crate::restore::backup::behind;
 
 /// A resource of a backup.
 #[derive(Debug, Clone, Serialize)]
@@ -115,15 +116,6 @@ impl BackedUpResource {
     }
 }
 
-/// The first key that is behind all keys with this prefix, which ends in 0x00.
-pub fn behind(prefix: &[u8]) -> Vec<u8> {
-    let mut key = prefix.to_vec();
-    if let Some(last) = key.last_mut() {
-        *last += 1;
-    }
-    key
-}
-
 /// Every resource of the backup, in the order of its keys.
 pub async fn resources(
     reader: &Reader,
@@ -190,16 +182,6 @@ pub fn object_name(key: &ObjectKey) -> String {
     match key.namespace.as_str() {
         "" => key.name.clone(),
         namespace => format!("{namespace}/{}", key.name),
-    }
-}
-
-/// How many bytes a value holds.
-pub fn length(value: &Value) -> u64 {
-    match value {
-        Value::Inline(bytes) => bytes.len() as u64,
-        Value::Chunk { len, .. } => u64::from(*len),
-        Value::List { chunks } => chunks.iter().map(|(_, len)| u64::from(*len)).sum(),
-        Value::Map { len, .. } => *len,
     }
 }
 

@@ -9,8 +9,10 @@
 
 mod api;
 mod apply;
+pub mod backup;
 mod choose;
 pub mod compare;
+pub mod document;
 pub mod dry_run;
 mod error;
 pub mod existing;
@@ -29,6 +31,7 @@ pub mod target;
 use std::time::Duration;
 
 pub use api::FIELD_MANAGER;
+pub use backup::BackupSource;
 pub use choose::plan as make_plan;
 pub use dry_run::{DryRun, dry_run};
 pub use error::RestoreError;

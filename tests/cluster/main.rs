@@ -6,6 +6,7 @@
 
 mod chaos;
 mod damage;
+mod definitions;
 mod filters;
 mod interruption;
 mod place;

@@ -97,7 +97,7 @@ fn wanted(name: &str) -> Restore {
         backup_name: "nightly".to_owned(),
         ..RestoreSpec::default()
     };
-    Restore::new("heptio-ark", name, spec)
+    Restore::named("heptio-ark", name, spec)
 }
 
 fn problems(report: &RestoreReport) -> Vec<String> {

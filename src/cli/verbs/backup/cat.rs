@@ -13,8 +13,9 @@ use crate::cli::context::Context;
 use crate::cli::error::{Doing, Error, Result};
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::objects::{BackedUpResource, length, object_name, resolve, resources};
+use crate::cli::objects::{BackedUpResource, object_name, resolve, resources};
 use crate::cli::printer::Printer;
+use crate::restore::backup::length;
 
 /// Objects that are read at once.
 const BATCH_OBJECTS: usize = 256;

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ark_engine::{BackupStatus, BeginBackup, ClusterRef, Commit, Committed, Counts, WriteSession};
-use jiff::Timestamp;
+use ark_engine::{BeginBackup, ClusterRef, Committed, WriteSession};
 use serde_json::{Value, json};
 
 use crate::api::names::check_name;
-use crate::api::{self, Backup, BackupPhase, Time};
-use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan};
+use crate::api::{Backup, BackupPhase, Time};
+use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan, document};
 use crate::cli::args::backup::BackupCreateArgs;
 use crate::cli::catalog::backup_name;
 use crate::cli::context::Context;
@@ -71,29 +70,19 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
     };
     watch.committing();
     let report = outcome.report;
-    finish_document(&mut backup, &report, started, context.now());
-    let document = match serde_json::to_vec(&backup) {
-        Ok(document) => document,
+    backup.metadata.creation_timestamp = Some(Time(started));
+    backup.status = Some(document::status(
+        &report,
+        &backup.spec,
+        started,
+        context.now(),
+    ));
+    let commit = match document::commit(&backup, outcome.root, &report) {
+        Ok(commit) => commit,
         Err(source) => {
             let of = format!("the backup {}", args.name);
             return Err(abort(&session, context, Error::Document { of, source }).await);
         }
-    };
-    let commit = Commit {
-        document,
-        datasets: outcome
-            .root
-            .map(|root| ("objects".to_owned(), root))
-            .into_iter()
-            .collect(),
-        counts: Counts {
-            items: report.objects,
-            bytes: report.bytes,
-            failed: report.failed,
-        },
-        status: engine_status(report.phase()),
-        expires: expiration(&backup, started).map(Timestamp::as_second),
-        log: report.log_text().into_bytes(),
     };
     let doing = format!("cannot commit the backup {}", args.name);
     let committed = match interrupt.unless(session.commit(commit)).await {
@@ -179,45 +168,6 @@ async fn dry_run(backup: &Backup, context: &mut Context) -> Result<Exit> {
         )
     })?;
     Ok(Exit::Ok)
-}
-
-fn expiration(backup: &Backup, started: Timestamp) -> Option<Timestamp> {
-    let ttl = backup.spec.ttl?;
-    started.checked_add(ttl.0).ok()
-}
-
-fn finish_document(
-    backup: &mut Backup,
-    report: &CaptureReport,
-    started: Timestamp,
-    finished: Timestamp,
-) {
-    backup.metadata.creation_timestamp = Some(Time(started));
-    backup.status = Some(api::BackupStatus {
-        phase: report.phase(),
-        start_timestamp: Some(Time(started)),
-        completion_timestamp: Some(Time(finished)),
-        expiration: expiration(backup, started).map(Time),
-        progress: Some(api::BackupProgress {
-            total_items: report.objects,
-            items_backed_up: report.objects,
-        }),
-        warnings: report.warnings().count() as u64,
-        errors: report.errors().count() as u64,
-        failure_reason: match report.phase() {
-            BackupPhase::Failed => report.errors().next().map(str::to_owned),
-            _ => None,
-        },
-        ..api::BackupStatus::default()
-    });
-}
-
-fn engine_status(phase: BackupPhase) -> BackupStatus {
-    match phase {
-        BackupPhase::Completed => BackupStatus::Completed,
-        BackupPhase::PartiallyFailed => BackupStatus::PartiallyFailed,
-        _ => BackupStatus::Failed,
-    }
 }
 
 /// The Backup, and what making it took.

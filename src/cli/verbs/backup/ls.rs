@@ -11,9 +11,10 @@ use crate::cli::args::backup::LsArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Doing, Result};
 use crate::cli::exit::Exit;
-use crate::cli::objects::{BackedUpResource, length, object_name, resolve, resources};
+use crate::cli::objects::{BackedUpResource, object_name, resolve, resources};
 use crate::cli::printer::{Listing, Table};
 use crate::cli::size::human_size;
+use crate::restore::backup::length;
 
 pub async fn run(args: LsArgs, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();

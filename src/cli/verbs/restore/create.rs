@@ -7,13 +7,12 @@
 use std::sync::Mutex;
 
 use ark_engine::store::StoreError;
-use ark_engine::{BackupRow, MapReader, Reader, Repository, RestoreRecord};
-use jiff::Timestamp;
+use ark_engine::{BackupRow, MapReader, Reader, Repository};
 use serde_json::{Value, json};
 
 use super::{document, restore_name};
 use crate::api::names::check_name;
-use crate::api::{Restore, RestorePhase, RestoreProgress, RestoreStatus, Time};
+use crate::api::{Restore, RestorePhase, RestoreStatus, Time};
 use crate::cli::args::restore::RestoreCreateArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Doing, Error, Result};
@@ -22,11 +21,13 @@ use crate::cli::printer::safe_text;
 use crate::cli::progress::{Progress, Talk};
 use crate::cli::select::Rows;
 use crate::cli::size::grouped;
-use crate::cli::source::BackupSource;
 use crate::cli::spec;
 use crate::cli::time::name_stamp;
 use crate::cli::verbs::store_requests;
-use crate::restore::{self, Key, Monitor, Options, Outcome, Plan, RestoreReport, Severity, Wave};
+use crate::restore::{
+    self, BackupSource, Key, Monitor, Options, Outcome, Plan, RestoreReport, Severity, Wave,
+    document as kept,
+};
 
 pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit> {
     let (backup, name) = names(&args, context)?;
@@ -186,7 +187,7 @@ async fn real(
         start_timestamp: Some(Time(started)),
         ..RestoreStatus::default()
     });
-    record(repository, &wanted, &Value::Null, "", &context.talk).await?;
+    record(repository, &wanted, None, String::new(), &context.talk).await?;
     let watch = Watch::new(&context.talk, &name);
     let interrupt = context.interrupt.clone();
     let ran = interrupt
@@ -202,7 +203,7 @@ async fn real(
             status.failure_reason = Some(error.chain());
             status.completion_timestamp = Some(Time(context.now()));
             let log = format!("error   {}\n", error.chain());
-            record(repository, &wanted, &Value::Null, &log, &context.talk).await?;
+            record(repository, &wanted, None, log, &context.talk).await?;
             return Err(error);
         }
         Err(interrupted) => {
@@ -214,12 +215,12 @@ async fn real(
         }
     };
     let finished = context.now();
-    wanted.status = Some(status(&report, started, finished));
+    wanted.status = Some(kept::status(&report, started, finished));
     record(
         repository,
         &wanted,
-        &json!(report),
-        &log(&report),
+        Some(&report),
+        kept::log(&report),
         &context.talk,
     )
     .await?;
@@ -245,22 +246,15 @@ async fn real(
 async fn record(
     repository: &Repository,
     restore: &Restore,
-    report: &Value,
-    log: &str,
+    report: Option<&RestoreReport>,
+    log: String,
     talk: &Talk,
 ) -> Result<()> {
     let name = restore.metadata.name.clone().unwrap_or_default();
-    let encode = |value: &Value| serde_json::to_vec(value).unwrap_or_default();
-    let record = RestoreRecord {
-        name: name.clone(),
-        backup: restore.spec.backup_name.clone(),
-        document: encode(&json!(restore)),
-        report: match report {
-            Value::Null => Vec::new(),
-            report => encode(report),
-        },
-        log: log.as_bytes().to_vec(),
-    };
+    let record = kept::record(restore, report, log).map_err(|source| Error::Document {
+        of: format!("the restore {name}"),
+        source,
+    })?;
     match repository.record_restore(&record).await {
         Ok(_) => Ok(()),
         Err(ark_engine::Error::Store(StoreError::PermissionDenied { .. })) => {
@@ -271,25 +265,6 @@ async fn record(
             doing: format!("cannot put the restore {name} on record"),
             source,
         }),
-    }
-}
-
-fn status(report: &RestoreReport, started: Timestamp, finished: Timestamp) -> RestoreStatus {
-    let phase = report.phase();
-    RestoreStatus {
-        phase,
-        start_timestamp: Some(Time(started)),
-        completion_timestamp: Some(Time(finished)),
-        progress: Some(RestoreProgress {
-            total_items: report.counts.total(),
-            items_restored: report.counts.total() - report.counts.failed,
-        }),
-        warnings: report.warnings,
-        errors: report.errors,
-        failure_reason: (phase == RestorePhase::Failed)
-            .then(|| report.problems.first().map(ToString::to_string))
-            .flatten(),
-        ..RestoreStatus::default()
     }
 }
 
@@ -313,46 +288,12 @@ fn tell(report: &RestoreReport, name: &str, talk: &Talk) {
     }
 }
 
-/// The log that is kept: every problem, then what became of each resource.
-fn log(report: &RestoreReport) -> String {
-    let mut log = String::new();
-    for problem in &report.problems {
-        log.push_str(&format!("{problem}\n"));
-    }
-    for (resource, counts) in &report.resources {
-        log.push_str(&format!("info: {resource}: {}\n", words(counts)));
-        for (reason, objects) in report.skipped.get(resource).into_iter().flatten() {
-            log.push_str(&format!("info: {resource}: {objects} skipped: {reason}\n"));
-        }
-    }
-    log
-}
-
-/// `3 created, 1 unchanged`
-pub fn words(counts: &restore::Counts) -> String {
-    let words: Vec<String> = [
-        (counts.created, "created"),
-        (counts.updated, "updated"),
-        (counts.unchanged, "unchanged"),
-        (counts.skipped, "skipped"),
-        (counts.failed, "failed"),
-    ]
-    .into_iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, word)| format!("{} {word}", grouped(n)))
-    .collect();
-    match words.is_empty() {
-        true => "nothing to do".to_owned(),
-        false => words.join(", "),
-    }
-}
-
 fn text(name: &str, report: &RestoreReport, seconds: f64) -> String {
     format!(
         "{} {}: {} in {seconds:.1}s, {} warnings, {} errors\n",
         restore_name(name),
         report.phase(),
-        words(&report.counts),
+        report.counts.words(grouped),
         report.warnings,
         report.errors,
     )

@@ -7,16 +7,34 @@ use ark_engine::objects::{parse_key, resource_prefix};
 use ark_engine::{MapReader, RangeReader, Reader, Value};
 use futures::stream::{self, BoxStream};
 
-use super::objects::{behind, length};
+use super::object::Key;
+use super::source::{Loaded, ObjectSource, SourceError, SourceKey, Wanted};
 use crate::api::ResourceEntry;
 use crate::cluster::GroupResource;
-use crate::restore::Key;
-use crate::restore::source::{Loaded, ObjectSource, SourceError, SourceKey, Wanted};
 
 /// Objects of a batch at most.
 const BATCH_OBJECTS: usize = 512;
 /// Bytes of a batch at most, except for one object that is larger by itself.
 const BATCH_BYTES: u64 = 4 << 20;
+
+/// The first key that is behind all keys with this prefix, which ends in 0x00.
+pub fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut key = prefix.to_vec();
+    if let Some(last) = key.last_mut() {
+        *last += 1;
+    }
+    key
+}
+
+/// How many bytes a value holds.
+pub fn length(value: &Value) -> u64 {
+    match value {
+        Value::Inline(bytes) => bytes.len() as u64,
+        Value::Chunk { len, .. } => u64::from(*len),
+        Value::List { chunks } => chunks.iter().map(|(_, len)| u64::from(*len)).sum(),
+        Value::Map { len, .. } => *len,
+    }
+}
 
 /// A backup in a repository.
 pub struct BackupSource {
