@@ -3,13 +3,16 @@
 
 Each chunk is 128 bytes of noise, so that a million of them is a matter of seconds: what is measured is what grows with
 their number. Backup "all" has every chunk, "kept" a random share of them; "all" is forgotten and pruned. Prints a JSON line
-a step: seconds, store requests, peak anonymous memory. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk
-(needs a writable memory controller, version 1). Needs `cargo build --release -p ark-engine --example scale` first.
+a step: seconds, store requests, peak anonymous memory. Prune and verify are those of `ark` itself, whose allocator has
+settings of its own. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk (needs a writable memory
+controller, version 1). --full prunes on a file system that is full (mounts one of its own, as root). Needs
+`cargo build --release -p ark --bins` and `cargo build --release -p ark-engine --example scale` first.
 """
 import argparse, json, os, shutil, subprocess, sys, tempfile, time
 
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.expanduser("~/.cache/ark-target"))
-SCALE = f"{TARGET}/release/examples/scale"
+SCALE = os.environ.get("ARK_SCALE", f"{TARGET}/release/examples/scale")
+ARK = os.environ.get("ARK", f"{TARGET}/release/ark")
 
 
 def run(*argv, limit=None):
@@ -26,7 +29,7 @@ def run(*argv, limit=None):
                 f.write(str(os.getpid()))
 
     began = time.monotonic()
-    child = subprocess.Popen([SCALE, *argv], stdout=subprocess.PIPE, preexec_fn=join)
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=join)
     peak = 0
     while child.poll() is None:
         try:
@@ -43,6 +46,26 @@ def run(*argv, limit=None):
     return {"wall": round(time.monotonic() - began, 2), "peak_anon_mib": round(peak / 1024, 1), **json.loads(out)}
 
 
+def scale(work, *argv):
+    return run(SCALE, work, *argv)
+
+
+def ark(work, *argv, limit=None):
+    where = ["--repo", f"file://{work}/repository", "--key-file", f"{work}/key", "--cache-dir", f"{work}/cache"]
+    return run(ARK, *argv, *where, "-o", "json", limit=limit)
+
+
+def fill_up(folder):
+    """Takes all the room that the file system of the folder has left."""
+    block = 1 << 20
+    with open(f"{folder}/ballast", "wb", buffering=0) as ballast:
+        while block:
+            try:
+                ballast.write(b"\1" * block)
+            except OSError:
+                block //= 2
+
+
 def say(step, figures):
     print(json.dumps({"step": step, **figures}), flush=True)
 
@@ -52,21 +75,42 @@ def main():
     parser.add_argument("--chunks", type=int, default=1_000_000)
     parser.add_argument("--garbage", default="1,10,50")
     parser.add_argument("--limit", action="store_true")
+    parser.add_argument("--full", action="store_true")
     args = parser.parse_args()
     limit = 2 * ((64 << 20) + 2 * args.chunks) if args.limit else None
     for garbage in args.garbage.split(","):
-        work = tempfile.mkdtemp(prefix="ark-scale-")
+        top = tempfile.mkdtemp(prefix="ark-scale-")
+        work = f"{top}/work"
+        os.mkdir(work)
         try:
-            say(f"fill, {args.chunks} chunks, {garbage} % garbage", run(work, "fill", str(args.chunks), garbage))
+            if args.full:
+                mount(top, work, args.chunks)
+            with open(f"{work}/key", "wb") as key:
+                key.write(bytes([7]) * 32)
+            say(f"fill, {args.chunks} chunks, {garbage} % garbage", scale(work, "fill", str(args.chunks), garbage))
             shutil.rmtree(f"{work}/cache")
-            say("open cold", run(work, "open"))
-            say("open warm", run(work, "open"))
-            say("lookup", run(work, "lookup", "200000"))
-            say("prune", run(work, "prune", limit=limit))
-            say("prune again", run(work, "prune"))
-            say("verify", run(work, "verify"))
+            say("open cold", scale(work, "open"))
+            say("open warm", scale(work, "open"))
+            say("lookup", scale(work, "lookup", "200000"))
+            if args.full:
+                fill_up(work)
+            say("prune", ark(work, "prune", "--now", limit=limit))
+            say("prune again", ark(work, "prune", "--now"))
+            if args.full:
+                os.remove(f"{work}/ballast")
+            say("verify", ark(work, "verify"))
         finally:
-            shutil.rmtree(work)
+            if os.path.ismount(work):
+                subprocess.run(["umount", work], check=True)
+            shutil.rmtree(top)
+
+
+def mount(top, work, chunks):
+    """A file system with room for the repository and for its index's copy, and not for much more."""
+    with open(f"{top}/disk", "wb") as disk:
+        disk.truncate((256 << 20) + 400 * chunks)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", f"{top}/disk"], check=True)
+    subprocess.run(["mount", "-o", "loop", f"{top}/disk", work], check=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 //!
 //! Each tree node is read once, whatever number of backups share it. A node that cannot be read hides what it needs, so
 //! marking fails then, and with it the prune: nothing is deleted on the word of damage.
+//!
+//! Chunks of content lead nowhere, so they can wait: many are looked up in the order of the index, which is then read from one
+//! end to the other and not all over the place. An index that does not fit into memory would else be read from disk a page
+//! a chunk.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +15,9 @@ use ark_format::{ChunkId, PackName};
 use crate::index::Index;
 use crate::read::Reader;
 use crate::{Error, Result};
+
+/// So many chunks wait to be looked up.
+const WAITING: usize = 1 << 19;
 
 /// The chunks that are needed: one bit for each entry of an index, set for the entry that is the chunk's own
 /// ([`Index::home`]). So exactly one copy of each chunk keeps its pack.
@@ -64,6 +71,16 @@ impl Marked {
         Ok(if fresh { Mark::Fresh } else { Mark::Known })
     }
 
+    /// Marks what waits, in the order of the index.
+    fn insert_all(&mut self, index: &Index, waiting: &mut Vec<ChunkId>) -> Result<()> {
+        waiting.sort_unstable();
+        waiting.dedup();
+        for id in waiting.drain(..) {
+            self.insert(index, &id)?;
+        }
+        Ok(())
+    }
+
     /// Whether the entry is a needed chunk's own.
     pub fn contains(&self, segment: usize, row: usize) -> bool {
         self.bits
@@ -98,6 +115,7 @@ impl Marked {
 pub async fn mark(reader: &Reader, index: &Index, roots: &[Root]) -> Result<Marked> {
     let mut marked = Marked::none(index);
     let mut pending: Vec<(u8, Child)> = Vec::new();
+    let mut waiting: Vec<ChunkId> = Vec::new();
     for root in roots {
         pending.push((
             root.level,
@@ -129,13 +147,9 @@ pub async fn mark(reader: &Reader, index: &Index, roots: &[Root]) -> Result<Mark
                     for (_, value) in entries {
                         match value {
                             Value::Inline(_) => {}
-                            Value::Chunk { id, .. } => {
-                                marked.insert(index, &id)?;
-                            }
+                            Value::Chunk { id, .. } => waiting.push(id),
                             Value::List { chunks } => {
-                                for (id, _) in chunks {
-                                    marked.insert(index, &id)?;
-                                }
+                                waiting.extend(chunks.into_iter().map(|(id, _)| id));
                             }
                             Value::Map { root, .. } => {
                                 pending.push((
@@ -148,9 +162,13 @@ pub async fn mark(reader: &Reader, index: &Index, roots: &[Root]) -> Result<Mark
                             }
                         }
                     }
+                    if waiting.len() >= WAITING {
+                        marked.insert_all(index, &mut waiting)?;
+                    }
                 }
             }
         }
     }
+    marked.insert_all(index, &mut waiting)?;
     Ok(marked)
 }
