@@ -17,6 +17,16 @@ pub const EXCLUDE_FROM_BACKUP: &str = "exclude-from-backup";
 pub const BACKUP_NAME: &str = "ark.heptio.com/backup-name";
 /// Names the restore that put an object there.
 pub const RESTORE_NAME: &str = "ark.heptio.com/restore-name";
+/// Annotation of a Backup that is in a repository: the id of its commit there.
+pub const BACKUP_ID: &str = "ark.heptio.com/backup-id";
+/// Names the location that holds a Backup.
+pub const STORAGE_LOCATION: &str = "ark.heptio.com/storage-location";
+/// Label of a Backup of another cluster: the id of that cluster.
+pub const CLUSTER_ID: &str = "ark.heptio.com/cluster-id";
+/// Annotation of a Backup of another cluster: what that cluster was called.
+pub const CLUSTER_NAME: &str = "ark.heptio.com/cluster-name";
+/// Names the Schedule that a Backup was made by.
+pub const SCHEDULE_NAME: &str = "ark.heptio.com/schedule-name";
 
 /// The value of a label or annotation under our prefix, or else under Velero's.
 pub fn lookup<K, V>(pairs: impl IntoIterator<Item = (K, V)>, suffix: &str) -> Option<V>

@@ -10,6 +10,7 @@ pub mod global;
 pub mod maintenance;
 pub mod repo;
 pub mod restore;
+pub mod server;
 pub mod values;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
 use restore::{
     RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs, RestoreLogsArgs,
 };
+use server::{LogFormat, ServerArgs};
 
 /// Back up and restore Kubernetes clusters
 ///
@@ -109,6 +111,9 @@ pub enum Command {
     /// Same as `ark repo info`
     #[command(subcommand, hide = true)]
     Info(OfRepo<RepoInfoArgs>),
+
+    /// Run the server: back up, restore and keep up what the cluster's custom resources ask for
+    Server(ServerArgs),
 
     /// Print the completion script of a shell
     Completion(CompletionArgs),
@@ -219,12 +224,31 @@ pub enum Verb {
     Verify(VerifyArgs),
     Prune(PruneArgs),
     Repair(RepairArgs),
+    Server(ServerArgs),
     Completion(CompletionArgs),
     Man(ManArgs),
     Version,
 }
 
+impl Verb {
+    /// How its log lines look.
+    pub fn log_format(&self) -> LogFormat {
+        match self {
+            Verb::Server(args) => args.log_format,
+            _ => LogFormat::Text,
+        }
+    }
+}
+
 impl Command {
+    /// What this command logs when nothing is said.
+    pub fn usual_log(&self) -> Option<&'static str> {
+        match self {
+            Command::Server(_) => Some("warn,ark=info,ark_engine=info"),
+            _ => None,
+        }
+    }
+
     /// Folds NOUN VERB and VERB NOUN into one.
     pub fn verb(self) -> Verb {
         match self {
@@ -269,6 +293,7 @@ impl Command {
             Command::Verify(args) => Verb::Verify(args),
             Command::Prune(args) => Verb::Prune(args),
             Command::Repair(args) => Verb::Repair(args),
+            Command::Server(args) => Verb::Server(args),
             Command::Completion(args) => Verb::Completion(args),
             Command::Man(args) => Verb::Man(args),
             Command::Version => Verb::Version,

@@ -202,6 +202,13 @@ pub enum Error {
     /// The backup cannot be restored.
     #[error("cannot restore the backup")]
     Restore(#[from] crate::restore::RestoreError),
+    /// The server ended.
+    #[error("the server ended")]
+    Server {
+        /// Why.
+        #[source]
+        source: Box<crate::server::ServerError>,
+    },
     /// The result cannot be printed.
     #[error("cannot print the result")]
     Output(#[from] io::Error),
@@ -275,6 +282,7 @@ impl Error {
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Error::Interrupted => Exit::Interrupted,
             Error::Write { .. }
+            | Error::Server { .. }
             | Error::Declined
             | Error::NoBackup { .. }
             | Error::NoCluster { .. }
@@ -295,6 +303,9 @@ impl Error {
             Error::Cluster { source, .. } => return source.hint().into_iter().collect(),
             Error::Capture(error) => return capture_hints(error),
             Error::Restore(error) => return error.hint().into_iter().collect(),
+            Error::Server { source } => {
+                return source.hint().map(str::to_owned).into_iter().collect();
+            }
             Error::Selector { source, .. } => source.hint(),
             Error::Name(error) => error.hint(),
             Error::Usage { hint, .. } => return hint.clone().into_iter().collect(),

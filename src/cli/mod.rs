@@ -29,6 +29,7 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 use tracing_subscriber::EnvFilter;
 
+use args::server::LogFormat;
 use args::{Cli, Verb};
 use context::Context;
 use env::Environment;
@@ -41,7 +42,7 @@ use settings::Settings;
 
 /// Runs the command line and says how it ended. Everything there is to say has been said.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too. A closed pipe is no trouble.
@@ -52,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             };
         }
     };
+    cli.global.output.usual_log = cli.command.usual_log();
     let talk = Talk::stderr(cli.global.output.quiet);
     let exit = match Settings::resolve(cli.global, &Environment::of_process()) {
         Ok(settings) => execute(cli.command.verb(), settings, &talk),
@@ -68,7 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn execute(verb: Verb, settings: Settings, talk: &Talk) -> Result<Exit> {
-    log_to(talk, &settings.log_filter)?;
+    log_to(talk, &settings.log_filter, verb.log_format())?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let setup = |what| {
         move |source: std::io::Error| Error::Setup {
@@ -100,19 +102,22 @@ fn execute(verb: Verb, settings: Settings, talk: &Talk) -> Result<Exit> {
     result
 }
 
-fn log_to(talk: &Talk, filter: &str) -> Result<()> {
+fn log_to(talk: &Talk, filter: &str, format: LogFormat) -> Result<()> {
     let filter = EnvFilter::builder()
         .parse(filter)
         .map_err(|error| Error::Usage {
             what: format!("the log level {filter:?} does not parse: {error}"),
             hint: Some("give error, warn, info, debug or trace".to_owned()),
         })?;
-    // A program that embeds this one may have its own subscriber; then that one counts.
-    let _ = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(talk.clone())
         .with_ansi(false)
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    // A program that embeds this one may have its own subscriber; then that one counts.
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
     Ok(())
 }

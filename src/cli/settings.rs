@@ -203,7 +203,8 @@ impl Settings {
         };
         let log_filter = match (args.output.log_level, args.output.verbose) {
             (Some(level), _) => level,
-            (None, 0) => text(None, env, env::LOG_LEVEL)?.unwrap_or_else(|| "warn".to_owned()),
+            (None, 0) => text(None, env, env::LOG_LEVEL)?
+                .unwrap_or_else(|| args.output.usual_log.unwrap_or("warn").to_owned()),
             (None, 1) => "warn,ark=info,ark_engine=info".to_owned(),
             (None, 2) => "info,ark=debug,ark_engine=debug".to_owned(),
             (None, _) => "debug,ark=trace,ark_engine=trace".to_owned(),

@@ -145,6 +145,9 @@ pub struct OutputArgs {
         hide_short_help = true
     )]
     pub log_level: Option<String>,
+    /// What is logged when nothing is said; a verb may log more than the others.
+    #[arg(skip)]
+    pub usual_log: Option<&'static str>,
     /// No progress and no remarks on stderr; errors still
     #[arg(short, long, global = true, hide_short_help = true)]
     pub quiet: bool,

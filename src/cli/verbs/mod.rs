@@ -8,6 +8,7 @@ mod prune;
 mod repair;
 mod repo;
 mod restore;
+mod server;
 mod verify;
 mod version;
 
@@ -57,6 +58,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Verify(args) => verify::run(args, context).await,
         Verb::Prune(args) => prune::run(args, context).await,
         Verb::Repair(args) => repair::run(args, context).await,
+        Verb::Server(args) => server::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
         Verb::Man(args) => man::run(args, context),
         Verb::Version => version::run(context),

@@ -1,0 +1,168 @@
+//! The metrics, under the names that dashboards for Velero have, with `ark_` in the place of `velero_`, and what ark adds.
+//!
+//! Counters start at zero with the process, as Prometheus expects. Gauges that describe the cluster's objects or a repository are set
+//! by the controllers of the replica that works; a replica that only waits shows none of them.
+
+use std::fmt::Write as _;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// The schedule that a backup or restore belongs to; empty for those made by hand.
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ScheduleLabel {
+    /// Its name.
+    pub schedule: String,
+}
+
+/// A location, as Velero labels it.
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct LocationLabel {
+    /// Its name.
+    pub backup_location_name: String,
+}
+
+/// A counter for each schedule.
+pub type BySchedule = Family<ScheduleLabel, Counter>;
+/// A gauge for each schedule.
+pub type GaugeBySchedule = Family<ScheduleLabel, Gauge>;
+/// A gauge for each location.
+pub type GaugeByLocation = Family<LocationLabel, Gauge>;
+/// A counter for each location.
+pub type ByLocation = Family<LocationLabel, Counter>;
+/// Durations for each schedule.
+pub type Durations = Family<ScheduleLabel, Histogram, fn() -> Histogram>;
+
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $make:expr, $name:literal, $help:literal;)*) => {
+        /// Every metric of the server.
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $kind,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Metrics {
+                let mut registry = Registry::with_prefix("ark");
+                $(let $field: $kind = register(&mut registry, $make, $name, $help);)*
+                Metrics { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    backups: Gauge = Gauge::default(), "backup_total", "Backups that exist now";
+    backup_attempts: BySchedule = Family::default(), "backup_attempt", "Backups begun";
+    backup_success: BySchedule = Family::default(), "backup_success", "Backups that are Completed";
+    backup_partial: BySchedule = Family::default(), "backup_partial_failure", "Backups that are PartiallyFailed";
+    backup_failure: BySchedule = Family::default(), "backup_failure", "Backups that are Failed";
+    backup_validation_failure: BySchedule = Family::default(), "backup_validation_failure", "Backups whose spec is wrong";
+    backup_duration: Durations = Family::new_with_constructor(seconds as fn() -> Histogram), "backup_duration_seconds", "How long backups took";
+    backup_last_success: GaugeBySchedule = Family::default(), "backup_last_successful_timestamp", "When the newest Completed backup ended, Unix seconds";
+    backup_last_status: GaugeBySchedule = Family::default(), "backup_last_status", "1 if the newest backup is Completed, else 0";
+    backup_items: GaugeBySchedule = Family::default(), "backup_items_total", "Items of the newest backup";
+    backup_items_errors: GaugeBySchedule = Family::default(), "backup_items_errors", "Errors of the newest backup";
+    backup_warnings: BySchedule = Family::default(), "backup_warning", "Warnings of backups";
+    backup_added_bytes: BySchedule = Family::default(), "backup_added_bytes", "Bytes that backups added to repositories";
+    backup_lost: Family<LocationLabel, Counter> = Family::default(), "backup_lost", "Backups that vanished from a bucket without having been deleted";
+    deletion_attempts: BySchedule = Family::default(), "backup_deletion_attempt", "Deletions of backups begun";
+    deletion_success: BySchedule = Family::default(), "backup_deletion_success", "Backups deleted";
+    deletion_failure: BySchedule = Family::default(), "backup_deletion_failure", "Deletions of backups that failed";
+    location_available: GaugeByLocation = Family::default(), "backup_location_status_gauge", "1 if the location can be used, else 0";
+    restores: Gauge = Gauge::default(), "restore_total", "Restores that exist now";
+    restore_attempts: BySchedule = Family::default(), "restore_attempt", "Restores begun";
+    restore_success: BySchedule = Family::default(), "restore_success", "Restores that are Completed";
+    restore_partial: BySchedule = Family::default(), "restore_partial_failure", "Restores that are PartiallyFailed";
+    restore_failure: BySchedule = Family::default(), "restore_failed", "Restores that are Failed";
+    restore_validation_failure: BySchedule = Family::default(), "restore_validation_failed", "Restores whose spec is wrong";
+    restore_duration: Durations = Family::new_with_constructor(seconds as fn() -> Histogram), "restore_duration_seconds", "How long restores took";
+    repository_bytes: GaugeByLocation = Family::default(), "repository_size_bytes", "Bytes of packs and index in the repository";
+    repository_logical_bytes: GaugeByLocation = Family::default(), "repository_logical_bytes", "Bytes that the backups of the repository hold together, each counted in full";
+    maintenance_success: ByLocation = Family::default(), "repo_maintenance_success", "Prunes of a repository that ended well";
+    maintenance_failure: ByLocation = Family::default(), "repo_maintenance_failure", "Prunes of a repository that failed";
+    prune_reclaimed: ByLocation = Family::default(), "prune_reclaimed_bytes", "Bytes that prunes freed";
+    verify_last: GaugeByLocation = Family::default(), "verify_last_timestamp", "When the repository was last verified, Unix seconds";
+    verify_oldest: GaugeByLocation = Family::default(), "verify_oldest_data_timestamp", "When the data that was verified longest ago was verified, Unix seconds; 0 if some never was";
+    verify_damaged: GaugeByLocation = Family::default(), "verify_damaged_objects", "Damaged objects that the last verify found";
+    leader: Gauge = Gauge::default(), "leader", "1 if this replica holds the lease";
+}
+
+impl Metrics {
+    /// All of them, as Prometheus reads them.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        if text::encode(&mut text, &self.registry).is_err() {
+            // A String takes everything.
+            let _ = writeln!(text, "# EOF");
+        }
+        text
+    }
+}
+
+fn register<M: Metric + Clone>(registry: &mut Registry, metric: M, name: &str, help: &str) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// From a second to a day: small backups take less than one, the largest hours.
+fn seconds() -> Histogram {
+    Histogram::new([
+        1.0, 5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0,
+    ])
+}
+
+/// The label of a schedule; none means made by hand.
+pub fn of_schedule(schedule: Option<&str>) -> ScheduleLabel {
+    ScheduleLabel {
+        schedule: schedule.unwrap_or_default().to_owned(),
+    }
+}
+
+/// The label of a location.
+pub fn of_location(location: &str) -> LocationLabel {
+    LocationLabel {
+        backup_location_name: location.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_dashboards() {
+        let metrics = Metrics::default();
+        let nightly = of_schedule(Some("nightly"));
+        metrics.backup_attempts.get_or_create(&nightly).inc();
+        metrics.backup_success.get_or_create(&nightly).inc();
+        metrics.backup_duration.get_or_create(&nightly).observe(2.0);
+        metrics.backup_last_success.get_or_create(&nightly).set(17);
+        metrics
+            .location_available
+            .get_or_create(&of_location("default"))
+            .set(1);
+        metrics
+            .restore_failure
+            .get_or_create(&of_schedule(None))
+            .inc();
+        metrics.backups.set(3);
+        let text = metrics.encode();
+        for line in [
+            "ark_backup_total 3",
+            "ark_backup_attempt_total{schedule=\"nightly\"} 1",
+            "ark_backup_success_total{schedule=\"nightly\"} 1",
+            "ark_backup_duration_seconds_bucket{le=\"5.0\",schedule=\"nightly\"} 1",
+            "ark_backup_last_successful_timestamp{schedule=\"nightly\"} 17",
+            "ark_backup_location_status_gauge{backup_location_name=\"default\"} 1",
+            "ark_restore_failed_total{schedule=\"\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
