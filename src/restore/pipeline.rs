@@ -212,7 +212,8 @@ impl Run<'_> {
             }
         }
         // One stream for the wave: while the last objects of a resource are under way, those of the next one start.
-        futures::stream::iter(&lanes)
+        // Boxed, so that whoever spawns a restore need not see into its closures.
+        let objects = futures::stream::iter(&lanes)
             .map(|lane| {
                 let wanted = Box::new(|key: &Key| self.plan.intent(key) == Intent::Apply);
                 self.source
@@ -231,6 +232,8 @@ impl Run<'_> {
                 });
                 futures::stream::iter(batch).map(move |loaded| (lane, loaded))
             })
+            .boxed();
+        objects
             .for_each_concurrent(self.applier.options.concurrency, |(lane, loaded)| {
                 self.object(lane, loaded)
             })

@@ -11,10 +11,13 @@ pub mod controllers;
 pub mod cron;
 pub mod events;
 pub mod http;
+mod insist;
 pub mod key;
 pub mod leader;
 pub mod metrics;
+mod opening;
 pub mod repositories;
+pub mod running;
 pub mod settings;
 
 use std::net::SocketAddr;

@@ -1,6 +1,14 @@
 //! The controllers: one file each. A controller decides by a pure function and acts apart from it.
 
+pub mod backup;
+pub mod delete;
+pub mod gc;
 pub mod location;
+pub mod maintenance;
+pub mod restore;
+pub mod schedule;
+pub mod status;
+pub mod sync;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -24,6 +32,46 @@ pub fn spawn(context: &Context) -> JoinSet<&'static str> {
     tasks.spawn(async move {
         location::run(each).await;
         "the location controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        backup::run(each).await;
+        "the backup controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        restore::run(each).await;
+        "the restore controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        schedule::run(each).await;
+        "the schedule controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        status::run(each).await;
+        "the server status controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        delete::run(each).await;
+        "the delete controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        gc::run(each).await;
+        "garbage collection"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        sync::run(each).await;
+        "the sync controller"
+    });
+    let each = context.clone();
+    tasks.spawn(async move {
+        maintenance::run(each).await;
+        "maintenance"
     });
     tasks
 }
@@ -77,6 +125,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How far the clocks of two replicas may be apart.
+const AHEAD: Duration = Duration::from_secs(60);
+
 /// A pace that a spec may set.
 pub fn pace(said: Option<GoDuration>, default: Duration) -> Duration {
     said.map_or(default, |said| {
@@ -93,8 +144,9 @@ pub fn remaining(
 ) -> Option<Duration> {
     let pace = pace(said, default);
     let due = last.checked_add(pace).ok()?;
-    // A time that is to come was written by another clock: it is believed for one pace at most.
-    let left = Duration::try_from(due.duration_since(now)).ok()?.min(pace);
+    // A time that is yet to come was written by a clock that was wrong.
+    let left = Duration::try_from(due.duration_since(now))
+        .ok()
+        .filter(|left| *left <= pace + AHEAD)?;
     (!left.is_zero()).then_some(left)
 }
-

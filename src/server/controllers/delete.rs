@@ -1,0 +1,443 @@
+//! DeleteBackupRequests: the one way in which a backup is deleted through the cluster.
+//!
+//! A request is done in steps that may each be repeated: the Backup becomes `Deleting`, the repository gets the backup's tombstone, the
+//! object goes, the request goes. A server that dies in between goes on where it was. What can never be done is said in the request, which
+//! then stays for a day; what may work later is tried again. The bytes go at a prune, a week later: until then `ark backup undelete`
+//! takes the backup back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::watcher;
+use serde::Serialize;
+use serde_json::json;
+use thiserror::Error;
+
+use super::patch_status;
+use crate::api::{
+    AccessMode, Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest,
+    DeleteBackupRequestPhase, labels,
+};
+use crate::server::context::Context;
+use crate::server::metrics::of_schedule;
+use crate::server::repositories::{RepositoriesError, told};
+
+/// How long a request stays that could not be done.
+const SHOWN: SignedDuration = SignedDuration::from_hours(24);
+
+/// What to do about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// Delete the backup.
+    Delete,
+    /// Say that it cannot be done.
+    Refuse {
+        /// Why.
+        why: String,
+    },
+    /// Remove the request: it is done, or was shown long enough.
+    Drop,
+    /// Look again then.
+    Wait {
+        /// In so many seconds.
+        seconds: u64,
+    },
+}
+
+/// Decides about one request.
+pub fn plan(
+    request: &DeleteBackupRequest,
+    backup: Option<&Backup>,
+    location: Option<&BackupStorageLocation>,
+    now: Timestamp,
+) -> Step {
+    let name = &request.spec.backup_name;
+    let refuse = |why: String| Step::Refuse { why };
+    let status = request.status.clone().unwrap_or_default();
+    let begun = status.phase == DeleteBackupRequestPhase::InProgress;
+    if status.phase == DeleteBackupRequestPhase::Processed {
+        let made = request.creation_timestamp().map_or(now, |made| made.0);
+        let left = SHOWN - now.duration_since(made);
+        return match status.errors.is_empty() || left <= SignedDuration::ZERO {
+            true => Step::Drop,
+            false => Step::Wait {
+                seconds: left.as_secs().max(1).unsigned_abs(),
+            },
+        };
+    }
+    let Some(backup) = backup else {
+        return match begun {
+            // It went by this very request.
+            true => Step::Drop,
+            false => refuse(format!("there is no Backup {name}")),
+        };
+    };
+    let phase = backup.status.as_ref().map(|status| status.phase);
+    match phase.unwrap_or_default() {
+        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling => {
+            return refuse(format!(
+                "the Backup {name} is being made: set spec.cancel in it first"
+            ));
+        }
+        _ => {}
+    }
+    let held = backup.annotations().contains_key(labels::BACKUP_ID);
+    match location {
+        // Nothing of it is in a repository that could be asked.
+        _ if !held && !may_be_stored(phase.unwrap_or_default()) => Step::Delete,
+        None => refuse(format!(
+            "the location {} of the Backup {name} is gone: its data stays where it is; to be rid of the object alone, delete it with \
+             kubectl",
+            backup.spec.storage_location.as_deref().unwrap_or("")
+        )),
+        Some(location) if location.spec.access_mode == AccessMode::ReadOnly => refuse(format!(
+            "the location {} of the Backup {name} is ReadOnly",
+            location.name_any()
+        )),
+        Some(_) => Step::Delete,
+    }
+}
+
+/// Whether a backup in that phase may have left something in the repository.
+fn may_be_stored(phase: BackupPhase) -> bool {
+    !matches!(phase, BackupPhase::FailedValidation | BackupPhase::Canceled)
+}
+
+/// Why a request is tried again.
+#[derive(Debug, Error)]
+pub enum DeleteError {
+    /// The repository is not there.
+    #[error(transparent)]
+    Location(#[from] RepositoriesError),
+    /// The repository fails.
+    #[error(
+        "cannot delete the backup {backup} from the repository: {}",
+        told(source)
+    )]
+    Engine {
+        /// The backup.
+        backup: String,
+        /// Why.
+        source: Box<ark_engine::Error>,
+    },
+    /// The apiserver refuses.
+    #[error("cannot write the objects of the deletion of {backup}")]
+    Cluster {
+        /// The backup.
+        backup: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// Runs until `context.stop` fires.
+pub async fn run(context: Context) {
+    let api: Api<DeleteBackupRequest> = Api::namespaced(context.client.clone(), &context.namespace);
+    let stop = context.stop.clone();
+    Controller::new(api, watcher::Config::default())
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, super::retry, Arc::new(context))
+        .for_each(|done| async { super::log("delete", done) })
+        .await;
+}
+
+async fn reconcile(
+    request: Arc<DeleteBackupRequest>,
+    context: Arc<Context>,
+) -> Result<Action, DeleteError> {
+    if request.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    tokio::select! {
+        done = step(&request, &context) => done,
+        () = context.stop.cancelled() => Ok(Action::await_change()),
+    }
+}
+
+async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action, DeleteError> {
+    let namespace = &context.namespace;
+    let requests: Api<DeleteBackupRequest> = Api::namespaced(context.client.clone(), namespace);
+    let backups: Api<Backup> = Api::namespaced(context.client.clone(), namespace);
+    let name = &request.spec.backup_name;
+    let refused = |source| DeleteError::Cluster {
+        backup: name.clone(),
+        source: Box::new(source),
+    };
+    let backup = backups.get_opt(name).await.map_err(refused)?;
+    let location = match backup
+        .as_ref()
+        .and_then(|b| b.spec.storage_location.as_ref())
+    {
+        Some(location) => {
+            let locations: Api<BackupStorageLocation> =
+                Api::namespaced(context.client.clone(), namespace);
+            locations.get_opt(location).await.map_err(refused)?
+        }
+        None => None,
+    };
+    let schedule = backup
+        .as_ref()
+        .and_then(|backup| backup.labels().get(labels::SCHEDULE_NAME).cloned());
+    let label = of_schedule(schedule.as_deref());
+    let metrics = &context.metrics;
+    match plan(request, backup.as_ref(), location.as_ref(), context.now()) {
+        Step::Wait { seconds } => Ok(Action::requeue(Duration::from_secs(seconds))),
+        Step::Drop => {
+            drop_request(&requests, request).await.map_err(refused)?;
+            Ok(Action::await_change())
+        }
+        Step::Refuse { why } => {
+            metrics.deletion_attempts.get_or_create_owned(&label).inc();
+            metrics.deletion_failure.get_or_create_owned(&label).inc();
+            tracing::warn!(backup = name, "{why}");
+            context
+                .events
+                .warning(request, "DeletionRefused", &why)
+                .await;
+            let status = json!({ "phase": DeleteBackupRequestPhase::Processed, "errors": [why] });
+            patch_status(&requests, &request.name_any(), &status)
+                .await
+                .map_err(refused)?;
+            Ok(Action::requeue(Duration::from_secs(3600)))
+        }
+        Step::Delete => {
+            let Some(backup) = backup else {
+                return Ok(Action::await_change());
+            };
+            metrics.deletion_attempts.get_or_create_owned(&label).inc();
+            let deleted = delete(request, &backup, &requests, &backups, context).await;
+            let counter = match &deleted {
+                Ok(()) => &metrics.deletion_success,
+                Err(_) => &metrics.deletion_failure,
+            };
+            counter.get_or_create_owned(&label).inc();
+            if let Err(error) = &deleted {
+                let note = super::chain(error);
+                context
+                    .events
+                    .warning(&backup, "DeletionFailed", &note)
+                    .await;
+            }
+            deleted?;
+            drop_request(&requests, request).await.map_err(refused)?;
+            Ok(Action::await_change())
+        }
+    }
+}
+
+async fn delete(
+    request: &DeleteBackupRequest,
+    backup: &Backup,
+    requests: &Api<DeleteBackupRequest>,
+    backups: &Api<Backup>,
+    context: &Context,
+) -> Result<(), DeleteError> {
+    let name = backup.name_any();
+    let refused = |source| DeleteError::Cluster {
+        backup: name.clone(),
+        source: Box::new(source),
+    };
+    let engine = |source| DeleteError::Engine {
+        backup: name.clone(),
+        source: Box::new(source),
+    };
+    let begun = json!({ "phase": DeleteBackupRequestPhase::InProgress });
+    patch_status(requests, &request.name_any(), &begun)
+        .await
+        .map_err(refused)?;
+    let phase = backup.status.as_ref().map(|status| status.phase);
+    if let Some(location) = &backup.spec.storage_location
+        && (may_be_stored(phase.unwrap_or_default())
+            || backup.annotations().contains_key(labels::BACKUP_ID))
+    {
+        let opened = context.repositories.get(location).await?;
+        let deleting = json!({ "phase": BackupPhase::Deleting });
+        patch_status(backups, &name, &deleting)
+            .await
+            .map_err(refused)?;
+        let rows = opened.repository.backups().await.map_err(engine)?;
+        let own = context.cluster.id();
+        let id = backup.annotations().get(labels::BACKUP_ID);
+        let ids: Vec<_> = rows
+            .iter()
+            .filter(|row| match id {
+                Some(id) => row.id.to_string() == *id,
+                None => row.cluster.id == own && row.name == name,
+            })
+            .filter(|row| row.forgotten.is_none())
+            .map(|row| row.id)
+            .collect();
+        opened.repository.forget(&ids).await.map_err(engine)?;
+    }
+    match backups.delete(&name, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => return Err(refused(error)),
+    }
+    tracing::info!(backup = name, "deleted the backup; its bytes go at a prune");
+    Ok(())
+}
+
+async fn drop_request(
+    requests: &Api<DeleteBackupRequest>,
+    request: &DeleteBackupRequest,
+) -> Result<(), kube::Error> {
+    let deleted = requests
+        .delete(&request.name_any(), &DeleteParams::default())
+        .await;
+    match deleted {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn request(phase: &str, errors: &[&str]) -> DeleteBackupRequest {
+        serde_json::from_value(json!({
+            "apiVersion": "ark.heptio.com/v1",
+            "kind": "DeleteBackupRequest",
+            "metadata": {"name": "r", "creationTimestamp": "2026-11-22T00:00:00Z"},
+            "spec": {"backupName": "b"},
+            "status": {"phase": phase, "errors": errors},
+        }))
+        .unwrap()
+    }
+
+    fn backup(phase: &str, id: Option<&str>) -> Backup {
+        serde_json::from_value(json!({
+            "apiVersion": "ark.heptio.com/v1",
+            "kind": "Backup",
+            "metadata": {"name": "b", "annotations": id.map(|id| json!({"ark.heptio.com/backup-id": id}))},
+            "spec": {"storageLocation": "default"},
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    }
+
+    fn location(access: &str) -> BackupStorageLocation {
+        serde_json::from_value(json!({
+            "apiVersion": "ark.heptio.com/v1",
+            "kind": "BackupStorageLocation",
+            "metadata": {"name": "default"},
+            "spec": {"provider": "local", "objectStorage": {"bucket": "/b"}, "accessMode": access},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_case_alone() {
+        let now: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
+        let done = Some("1");
+        let write = || Some(location("ReadWrite"));
+        for (case, request, backup, location, expected) in [
+            (
+                "a backup",
+                request("New", &[]),
+                Some(backup("Completed", done)),
+                write(),
+                "Delete",
+            ),
+            (
+                "one that failed",
+                request("New", &[]),
+                Some(backup("Failed", None)),
+                write(),
+                "Delete",
+            ),
+            (
+                "one that is lost",
+                request("New", &[]),
+                Some(backup("Lost", done)),
+                write(),
+                "Delete",
+            ),
+            (
+                "a server that died",
+                request("InProgress", &[]),
+                Some(backup("Deleting", done)),
+                write(),
+                "Delete",
+            ),
+            (
+                "never stored",
+                request("New", &[]),
+                Some(backup("FailedValidation", None)),
+                None,
+                "Delete",
+            ),
+            (
+                "not begun",
+                request("New", &[]),
+                Some(backup("New", None)),
+                write(),
+                "is being made",
+            ),
+            (
+                "being made",
+                request("New", &[]),
+                Some(backup("InProgress", None)),
+                write(),
+                "is being made",
+            ),
+            (
+                "no such backup",
+                request("New", &[]),
+                None,
+                None,
+                "there is no Backup b",
+            ),
+            (
+                "gone by this request",
+                request("InProgress", &[]),
+                None,
+                None,
+                "Drop",
+            ),
+            (
+                "location gone",
+                request("New", &[]),
+                Some(backup("Completed", done)),
+                None,
+                "its data stays",
+            ),
+            (
+                "read-only",
+                request("New", &[]),
+                Some(backup("Completed", done)),
+                Some(location("ReadOnly")),
+                "is ReadOnly",
+            ),
+            ("done", request("Processed", &[]), None, None, "Drop"),
+            (
+                "refused an hour ago",
+                request("Processed", &["no"]),
+                Some(backup("Completed", done)),
+                write(),
+                "82800",
+            ),
+        ] {
+            let step = format!(
+                "{:?}",
+                plan(&request, backup.as_ref(), location.as_ref(), now)
+            );
+            assert!(step.contains(expected), "{case}: {step}");
+        }
+        let later = now + SignedDuration::from_hours(24);
+        assert_eq!(
+            plan(&request("Processed", &["no"]), None, None, later),
+            Step::Drop
+        );
+    }
+}

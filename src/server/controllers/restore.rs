@@ -1,0 +1,618 @@
+//! Restores: from the object to the objects of a backup in the cluster, once.
+//!
+//! What it guarantees:
+//!
+//! * Which backup is restored is on record before anything is touched: a restore of a schedule that is interrupted goes on
+//!   with the same backup.
+//! * What was begun and is not under way in this process was interrupted, and goes on where it stopped: the restored
+//!   objects themselves say what is done (`restore::journal`).
+//! * A restore that is cancelled leaves what it has restored.
+//! * The outcome is written until the apiserver takes it, and put on record in the repository, if that can be written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ark_engine::store::StoreError;
+use ark_engine::{BackupRow, Repository};
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::runtime::controller::Action as Requeue;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{chain, log, patch_status};
+use crate::api::labels::{self, BACKUP_ID, SCHEDULE_NAME, STORAGE_LOCATION};
+use crate::api::{
+    Backup, BackupPhase, ObjectMeta, Restore, RestorePhase, RestoreProgress, RestoreStatus, Time,
+};
+use crate::restore::{
+    self, BackupSource, Key, Monitor, Options, Outcome, Plan, RestoreError, RestoreReport, document,
+};
+use crate::server::context::Context;
+use crate::server::insist::insist;
+use crate::server::metrics::of_schedule;
+use crate::server::opening::{Refusal, open};
+use crate::server::repositories::{Opened, told};
+use crate::server::running::Running;
+
+/// How often an object is looked at again while an operation on it is under way.
+const AGAIN: Duration = Duration::from_secs(20);
+/// How often progress is written.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What is to be done for a Restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing: it is finished, or on its way out.
+    Nothing,
+    /// Work on it, from the beginning or from where it was interrupted.
+    Work,
+    /// Stop the work on it.
+    Cancel,
+    /// It is being worked on.
+    Watch,
+}
+
+/// Decides.
+pub fn decide(restore: &Restore, running: bool) -> Action {
+    let unfinished = match phase(restore) {
+        RestorePhase::New | RestorePhase::InProgress | RestorePhase::Canceling => true,
+        RestorePhase::FailedValidation
+        | RestorePhase::Completed
+        | RestorePhase::PartiallyFailed
+        | RestorePhase::Failed
+        | RestorePhase::Canceled => false,
+    };
+    let leaving = restore.metadata.deletion_timestamp.is_some();
+    match (unfinished, running) {
+        (true, true) if leaving || is_canceled(restore) => Action::Cancel,
+        (true, true) => Action::Watch,
+        (true, false) if !leaving => Action::Work,
+        _ => Action::Nothing,
+    }
+}
+
+fn phase(restore: &Restore) -> RestorePhase {
+    restore
+        .status
+        .as_ref()
+        .map_or(RestorePhase::New, |status| status.phase)
+}
+
+fn is_canceled(restore: &Restore) -> bool {
+    restore.spec.cancel.unwrap_or(false) || phase(restore) == RestorePhase::Canceling
+}
+
+/// The newest Completed backup.
+pub fn newest(backups: &[Backup]) -> Option<&Backup> {
+    backups
+        .iter()
+        .filter(|backup| {
+            let status = backup.status.as_ref();
+            status.is_some_and(|status| status.phase == BackupPhase::Completed)
+        })
+        .max_by_key(|backup| {
+            let status = backup.status.as_ref();
+            let started = status.and_then(|status| status.start_timestamp.as_ref());
+            (started.map(|time| time.0), backup.name_any())
+        })
+}
+
+/// Works on Restores until the server stops.
+pub async fn run(context: Context) {
+    let running = Running::default();
+    let api: Api<Restore> = Api::namespaced(context.client.clone(), &context.namespace);
+    let shared = Arc::new((context.clone(), running.clone()));
+    Controller::new(api, watcher::Config::default())
+        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
+        .run(reconcile, again, shared)
+        .for_each(|done| async { log("restore", done) })
+        .await;
+    running.ended().await;
+}
+
+type Shared = Arc<(Context, Running)>;
+
+async fn reconcile(
+    restore: Arc<Restore>,
+    shared: Shared,
+) -> Result<Requeue, std::convert::Infallible> {
+    let (context, running) = &*shared;
+    let Some(uid) = restore.uid() else {
+        return Ok(Requeue::await_change());
+    };
+    match decide(&restore, running.has(&uid)) {
+        Action::Nothing => return Ok(Requeue::await_change()),
+        Action::Watch => {}
+        Action::Cancel => running.cancel(&uid),
+        Action::Work => running.start(&uid, |cancel| {
+            let job = Job {
+                api: Api::namespaced(context.client.clone(), &context.namespace),
+                backups: Api::namespaced(context.client.clone(), &context.namespace),
+                name: restore.name_any(),
+                uid: uid.clone(),
+                restore: (*restore).clone(),
+                context: context.clone(),
+                cancel,
+            };
+            async move {
+                let stop = job.context.stop.clone();
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = job.work() => {}
+                }
+            }
+        }),
+    }
+    Ok(Requeue::requeue(AGAIN))
+}
+
+fn again(_: Arc<Restore>, _: &std::convert::Infallible, _: Shared) -> Requeue {
+    Requeue::requeue(AGAIN)
+}
+
+/// The work on one Restore.
+struct Job {
+    context: Context,
+    api: Api<Restore>,
+    backups: Api<Backup>,
+    name: String,
+    uid: String,
+    restore: Restore,
+    cancel: CancellationToken,
+}
+
+/// Why there is no outcome.
+enum Stopped {
+    /// It was not meant to go on.
+    Canceled,
+    /// What was asked for makes no sense.
+    Invalid(Vec<String>),
+    /// It could not be done.
+    Failed(String),
+}
+
+impl Job {
+    async fn work(mut self) {
+        // What was seen may be older than what this process wrote itself.
+        let what = format!("restore {}", self.name);
+        let Some(fresh) = insist(&what, || self.api.get(&self.name)).await else {
+            return;
+        };
+        if fresh.metadata.uid.as_ref() != Some(&self.uid) || decide(&fresh, false) != Action::Work {
+            return;
+        }
+        self.restore = fresh;
+        let status = match self.attempt().await {
+            Ok(status) => status,
+            Err(Stopped::Canceled) => self.ended(RestorePhase::Canceled),
+            Err(Stopped::Failed(reason)) => RestoreStatus {
+                errors: 1,
+                failure_reason: Some(reason),
+                ..self.ended(RestorePhase::Failed)
+            },
+            Err(Stopped::Invalid(validation_errors)) => RestoreStatus {
+                validation_errors,
+                ..self.ended(RestorePhase::FailedValidation)
+            },
+        };
+        self.finish(status).await;
+    }
+
+    fn started(&self) -> Option<Timestamp> {
+        Some(self.restore.status.as_ref()?.start_timestamp.as_ref()?.0)
+    }
+
+    /// A status without a report.
+    fn ended(&self, phase: RestorePhase) -> RestoreStatus {
+        let before = self.restore.status.clone().unwrap_or_default();
+        RestoreStatus {
+            phase,
+            completion_timestamp: before
+                .start_timestamp
+                .as_ref()
+                .map(|_| Time(self.context.now())),
+            start_timestamp: before.start_timestamp,
+            backup_name: before.backup_name,
+            ..RestoreStatus::default()
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<RestoreStatus, Stopped> {
+        let begun = self.started().is_some();
+        let _permit = tokio::select! {
+            permit = Arc::clone(&self.context.limits.restores).acquire_owned() => permit.ok(),
+            () = self.cancel.cancelled() => return Err(Stopped::Canceled),
+        };
+        if is_canceled(&self.restore) || self.cancel.is_cancelled() {
+            return Err(Stopped::Canceled);
+        }
+        let backup = self.backup().await?;
+        let opened = self.open(&backup, begun).await?;
+        let row = self.row(&backup, &opened.repository).await?;
+        let Some(root) = row.dataset("objects") else {
+            return Err(Stopped::Failed(format!(
+                "the backup {} holds no objects",
+                backup.name_any()
+            )));
+        };
+        let reader = opened.repository.reader().await;
+        let reader = reader.map_err(|error| Stopped::Failed(told(&error)))?;
+        let map = reader.map(root);
+        let source = BackupSource::new(reader.clone(), map);
+        let result = self.apply(&opened, &row, &source, begun).await;
+        drop(source);
+        // Ends the pin, however the restore ended.
+        reader.close().await;
+        result
+    }
+
+    async fn apply(
+        &mut self,
+        opened: &Opened,
+        row: &BackupRow,
+        source: &BackupSource,
+        begun: bool,
+    ) -> Result<RestoreStatus, Stopped> {
+        let started = self.begin().await?;
+        let mut record = self.document(row);
+        if !begun {
+            self.keep(opened, &record, None).await;
+        }
+        let watch = Watch::default();
+        let options = Options {
+            resume: begun,
+            ..Options::default()
+        };
+        let ran = tokio::select! {
+            biased;
+            ran = restore::restore(&self.context.cluster, source, &record, &options, &watch) => ran,
+            () = self.cancel.cancelled() => {
+                self.write_status(&json!({ "phase": RestorePhase::Canceling })).await;
+                record.status = Some(self.ended(RestorePhase::Canceled));
+                self.keep(opened, &record, None).await;
+                return Err(Stopped::Canceled);
+            }
+            never = self.show(&watch) => match never {},
+        };
+        let report = match ran {
+            Ok(report) => report,
+            Err(RestoreError::Filter { source }) if !begun => {
+                return Err(Stopped::Invalid(vec![chain(&source)]));
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                record.status = Some(RestoreStatus {
+                    errors: 1,
+                    failure_reason: Some(reason.clone()),
+                    ..self.ended(RestorePhase::Failed)
+                });
+                self.keep(opened, &record, None).await;
+                return Err(Stopped::Failed(reason));
+            }
+        };
+        let finished = self.context.now();
+        let status = RestoreStatus {
+            backup_name: self.ended(RestorePhase::New).backup_name,
+            ..document::status(&report, started, finished)
+        };
+        record.status = Some(status.clone());
+        self.keep(opened, &record, Some(&report)).await;
+        let took = finished.duration_since(started).as_secs_f64();
+        self.context
+            .metrics
+            .restore_duration
+            .get_or_create(&of_schedule(self.restore.spec.schedule_name.as_deref()))
+            .observe(took);
+        Ok(status)
+    }
+
+    /// The Backup to restore; from now on it stays this one.
+    async fn backup(&mut self) -> Result<Backup, Stopped> {
+        let decided = self
+            .restore
+            .status
+            .as_ref()
+            .and_then(|status| status.backup_name.clone());
+        let schedule = self.restore.spec.schedule_name.clone();
+        let name = match (decided, schedule) {
+            (Some(name), _) => name,
+            (None, Some(schedule)) => self.newest_of(&schedule).await?,
+            (None, None) => self.restore.spec.backup_name.clone(),
+        };
+        let status = json!({ "backupName": name });
+        let restore = self.write_status(&status).await;
+        self.restore = restore.ok_or(Stopped::Canceled)?;
+        let failed = |error: kube::Error| Stopped::Failed(chain(&error));
+        let Some(backup) = self.backups.get_opt(&name).await.map_err(failed)? else {
+            return Err(Stopped::Invalid(vec![format!(
+                "there is no Backup {name} in the namespace {}",
+                self.context.namespace
+            )]));
+        };
+        let phase = backup.status.as_ref().map_or(BackupPhase::New, |s| s.phase);
+        match phase {
+            BackupPhase::Completed | BackupPhase::PartiallyFailed => Ok(backup),
+            phase => Err(Stopped::Invalid(vec![format!(
+                "the backup {name} is {phase}: only one that is Completed or PartiallyFailed can be restored"
+            )])),
+        }
+    }
+
+    async fn newest_of(&self, schedule: &str) -> Result<String, Stopped> {
+        let of = format!("{SCHEDULE_NAME}={}", labels::label_value(schedule));
+        let listed = self.backups.list(&ListParams::default().labels(&of)).await;
+        let listed = listed.map_err(|error| Stopped::Failed(chain(&error)))?;
+        match newest(&listed.items) {
+            Some(backup) => Ok(backup.name_any()),
+            None => Err(Stopped::Invalid(vec![format!(
+                "the schedule {schedule} has no Completed backup"
+            )])),
+        }
+    }
+
+    async fn open(&self, backup: &Backup, begun: bool) -> Result<Arc<Opened>, Stopped> {
+        let location = backup.spec.storage_location.as_ref();
+        let location = location.or(backup.labels().get(STORAGE_LOCATION));
+        let Some(location) = location else {
+            return Err(Stopped::Invalid(vec![format!(
+                "the backup {} does not say which location holds it",
+                backup.name_any()
+            )]));
+        };
+        tokio::select! {
+            opened = open(&self.context, location, begun) => {
+                opened.map_err(|Refusal(why)| Stopped::Invalid(vec![why]))
+            }
+            () = self.cancel.cancelled() => Err(Stopped::Canceled),
+        }
+    }
+
+    /// The backup in the repository.
+    async fn row(&self, backup: &Backup, repository: &Repository) -> Result<BackupRow, Stopped> {
+        let rows = repository.backups().await;
+        let rows = rows.map_err(|error| Stopped::Failed(told(&error)))?;
+        let id = backup.annotations().get(BACKUP_ID);
+        let own = |row: &BackupRow| {
+            row.name == backup.name_any() && row.cluster.id == self.context.cluster.id()
+        };
+        rows.into_iter()
+            .filter(|row| row.forgotten.is_none() && !row.lost)
+            .find(|row| match id {
+                Some(id) => row.id.to_string() == *id,
+                None => own(row),
+            })
+            .ok_or_else(|| {
+                Stopped::Failed(format!(
+                    "the backup {} is not in the repository",
+                    backup.name_any()
+                ))
+            })
+    }
+
+    /// Puts on record that the restore is being done.
+    async fn begin(&mut self) -> Result<Timestamp, Stopped> {
+        if let Some(started) = self.started() {
+            return Ok(started);
+        }
+        let started = self.context.now();
+        let status = json!({ "phase": RestorePhase::InProgress, "startTimestamp": Time(started) });
+        let restore = self.write_status(&status).await;
+        self.restore = restore.ok_or(Stopped::Canceled)?;
+        let schedule = of_schedule(self.restore.spec.schedule_name.as_deref());
+        self.context
+            .metrics
+            .restore_attempts
+            .get_or_create(&schedule)
+            .inc();
+        Ok(started)
+    }
+
+    /// The Restore as the repository keeps it: it names the backup as the repository knows it.
+    fn document(&self, row: &BackupRow) -> Restore {
+        let metadata = &self.restore.metadata;
+        let mut spec = self.restore.spec.clone();
+        spec.backup_name = row.name.clone();
+        Restore {
+            metadata: ObjectMeta {
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                creation_timestamp: metadata.creation_timestamp.clone(),
+                labels: metadata.labels.clone(),
+                ..ObjectMeta::default()
+            },
+            spec,
+            status: self.restore.status.clone(),
+        }
+    }
+
+    /// Puts the restore on record in the repository. The Restore object says the same, so that one that cannot be written
+    /// holds up nothing.
+    async fn keep(&self, opened: &Opened, restore: &Restore, report: Option<&RestoreReport>) {
+        if opened.read_only {
+            return;
+        }
+        let reason = restore
+            .status
+            .as_ref()
+            .and_then(|status| status.failure_reason.as_ref());
+        let log = match (report, reason) {
+            (Some(report), _) => document::log(report),
+            (None, Some(reason)) => format!("error: {reason}\n"),
+            (None, None) => String::new(),
+        };
+        let record = match document::record(restore, report, log) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(restore = self.name, %error, "cannot encode the record");
+                return;
+            }
+        };
+        match opened.repository.record_restore(&record).await {
+            Ok(_) | Err(ark_engine::Error::Store(StoreError::PermissionDenied { .. })) => {}
+            Err(error) => {
+                tracing::warn!(
+                    restore = self.name,
+                    error = told(&error),
+                    "not put on record"
+                );
+            }
+        }
+    }
+
+    async fn finish(&self, status: RestoreStatus) {
+        let Some(written) = self.write_status(&json!(status)).await else {
+            return;
+        };
+        let metrics = &self.context.metrics;
+        let schedule = of_schedule(self.restore.spec.schedule_name.as_deref());
+        match status.phase {
+            RestorePhase::Completed => metrics.restore_success.get_or_create(&schedule).inc(),
+            RestorePhase::PartiallyFailed => metrics.restore_partial.get_or_create(&schedule).inc(),
+            RestorePhase::Failed => metrics.restore_failure.get_or_create(&schedule).inc(),
+            RestorePhase::FailedValidation => metrics
+                .restore_validation_failure
+                .get_or_create(&schedule)
+                .inc(),
+            _ => 0,
+        };
+        let note = match (&status.failure_reason, status.validation_errors.as_slice()) {
+            (Some(reason), _) => reason.clone(),
+            (None, []) => format!(
+                "{} items, {} warnings, {} errors",
+                status.progress.unwrap_or_default().items_restored,
+                status.warnings,
+                status.errors
+            ),
+            (None, errors) => errors.join("; "),
+        };
+        let reason = format!("Restore{}", status.phase);
+        let events = &self.context.events;
+        match status.phase {
+            RestorePhase::Completed | RestorePhase::Canceled => {
+                events.normal(&written, &reason, &note).await;
+            }
+            _ => events.warning(&written, &reason, &note).await,
+        }
+        tracing::info!(restore = self.name, phase = %status.phase, note);
+    }
+
+    async fn write_status(&self, status: &Value) -> Option<Restore> {
+        let what = format!("status of the restore {}", self.name);
+        insist(&what, || patch_status(&self.api, &self.name, status)).await
+    }
+
+    /// Writes progress, and never ends.
+    async fn show(&self, watch: &Watch) -> std::convert::Infallible {
+        let mut shown = RestoreProgress::default();
+        loop {
+            tokio::time::sleep(PROGRESS).await;
+            let now = RestoreProgress {
+                total_items: watch.total.load(Ordering::Relaxed),
+                items_restored: watch.done.load(Ordering::Relaxed),
+            };
+            if now == shown {
+                continue;
+            }
+            match patch_status(&self.api, &self.name, &json!({ "progress": now })).await {
+                Ok(_) => shown = now,
+                Err(error) => tracing::debug!(restore = self.name, %error, "cannot write progress"),
+            }
+        }
+    }
+}
+
+/// Counts.
+#[derive(Default)]
+struct Watch {
+    total: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Monitor for Watch {
+    fn planned(&self, plan: &Plan) {
+        self.total.store(plan.objects(), Ordering::Relaxed);
+    }
+
+    fn object(&self, _key: &Key, _outcome: &Outcome) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::{BackupSpec, BackupStatus, RestoreSpec};
+
+    fn restore(phase: Option<RestorePhase>, cancel: bool) -> Restore {
+        let spec = RestoreSpec {
+            cancel: cancel.then_some(true),
+            ..RestoreSpec::default()
+        };
+        let mut restore = Restore::named("heptio-ark", "r", spec);
+        restore.status = phase.map(|phase| RestoreStatus {
+            phase,
+            ..RestoreStatus::default()
+        });
+        restore
+    }
+
+    #[test]
+    fn what_is_done_for_a_restore() {
+        use RestorePhase::*;
+        for (phase, cancel, running, expected) in [
+            (None, false, false, Action::Work),
+            (Some(New), true, false, Action::Work),
+            (Some(New), true, true, Action::Cancel),
+            (Some(InProgress), false, false, Action::Work),
+            (Some(InProgress), false, true, Action::Watch),
+            (Some(InProgress), true, true, Action::Cancel),
+            (Some(Canceling), false, false, Action::Work),
+            (Some(Canceling), false, true, Action::Cancel),
+        ] {
+            let decision = decide(&restore(phase, cancel), running);
+            assert_eq!(decision, expected, "{phase:?} {cancel} {running}");
+        }
+        for phase in [
+            FailedValidation,
+            Completed,
+            PartiallyFailed,
+            Failed,
+            Canceled,
+        ] {
+            for (cancel, running) in [(false, false), (true, false), (true, true)] {
+                let decision = decide(&restore(Some(phase), cancel), running);
+                assert_eq!(decision, Action::Nothing, "{phase} {cancel} {running}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_completed_backup_of_a_schedule() {
+        let backup = |name: &str, phase, started: &str| {
+            let mut backup = Backup::named("heptio-ark", name, BackupSpec::default());
+            backup.status = Some(BackupStatus {
+                phase,
+                start_timestamp: Some(Time(started.parse().unwrap())),
+                ..BackupStatus::default()
+            });
+            backup
+        };
+        let backups = [
+            backup("a", BackupPhase::Completed, "2026-03-01T00:00:00Z"),
+            backup("b", BackupPhase::Completed, "2026-03-02T00:00:00Z"),
+            backup("c", BackupPhase::PartiallyFailed, "2026-03-03T00:00:00Z"),
+            backup("d", BackupPhase::InProgress, "2026-03-04T00:00:00Z"),
+            Backup::named("heptio-ark", "e", BackupSpec::default()),
+        ];
+        assert_eq!(newest(&backups).unwrap().name_any(), "b");
+        assert_eq!(newest(&backups[2..]).map(ResourceExt::name_any), None);
+    }
+}

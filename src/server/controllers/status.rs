@@ -1,0 +1,104 @@
+//! ServerStatusRequests: answered once with the version of the server, and deleted a while later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::api::DeleteParams;
+use kube::runtime::controller::Action as Requeue;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{log, patch_status, retry};
+use crate::api::{ServerStatusRequest, ServerStatusRequestPhase, ServerStatusRequestStatus, Time};
+use crate::server::context::Context;
+
+/// How long an answer can be read.
+const KEPT: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is to be done for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Answer it.
+    Answer,
+    /// Nothing for so long.
+    Wait(Duration),
+    /// Delete it.
+    Delete,
+}
+
+/// Decides.
+pub fn decide(request: &ServerStatusRequest, now: Timestamp) -> Action {
+    let status = request.status.clone().unwrap_or_default();
+    let answered = match (status.phase, status.processed_timestamp) {
+        (ServerStatusRequestPhase::Processed, Some(time)) => time.0,
+        _ => return Action::Answer,
+    };
+    let left = KEPT.saturating_sub(now.duration_since(answered)).min(KEPT);
+    match Duration::try_from(left) {
+        Ok(left) if !left.is_zero() => Action::Wait(left),
+        _ => Action::Delete,
+    }
+}
+
+/// Answers until the server stops.
+pub async fn run(context: Context) {
+    let api: Api<ServerStatusRequest> = Api::namespaced(context.client.clone(), &context.namespace);
+    Controller::new(api, watcher::Config::default())
+        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
+        .run(reconcile, retry, Arc::new(context))
+        .for_each(|done| async { log("server status", done) })
+        .await;
+}
+
+async fn reconcile(
+    request: Arc<ServerStatusRequest>,
+    context: Arc<Context>,
+) -> Result<Requeue, kube::Error> {
+    let api: Api<ServerStatusRequest> = Api::namespaced(context.client.clone(), &context.namespace);
+    let name = request.name_any();
+    match decide(&request, context.now()) {
+        Action::Wait(left) => return Ok(Requeue::requeue(left)),
+        Action::Answer => {
+            let status = ServerStatusRequestStatus {
+                phase: ServerStatusRequestPhase::Processed,
+                server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                processed_timestamp: Some(Time(context.now())),
+            };
+            patch_status(&api, &name, &json!(status)).await?;
+        }
+        Action::Delete => match api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        },
+    }
+    Ok(Requeue::await_change())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::ServerStatusRequestSpec;
+
+    #[test]
+    fn a_request_is_answered_kept_and_deleted() {
+        let mut request = ServerStatusRequest::new("r", ServerStatusRequestSpec::default());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-03-01T00:00:10Z");
+        assert_eq!(decide(&request, now), Action::Answer);
+        request.status = Some(ServerStatusRequestStatus {
+            phase: ServerStatusRequestPhase::Processed,
+            server_version: None,
+            processed_timestamp: Some(Time(at("2026-03-01T00:00:00Z"))),
+        });
+        assert_eq!(decide(&request, now), Action::Wait(Duration::from_secs(50)));
+        assert_eq!(decide(&request, at("2026-03-01T00:01:00Z")), Action::Delete);
+        // A clock that was put back delays it by no more than that.
+        let early = decide(&request, at("2026-02-01T00:00:00Z"));
+        assert_eq!(early, Action::Wait(Duration::from_secs(60)));
+    }
+}
