@@ -6,5 +6,6 @@ pub mod api;
 pub mod capture;
 pub mod cli;
 pub mod cluster;
+mod direction;
 pub mod restore;
 pub mod server;

@@ -112,7 +112,7 @@ pub enum Command {
     #[command(subcommand, hide = true)]
     Info(OfRepo<RepoInfoArgs>),
 
-    /// Run the server: back up, restore and keep up what the cluster's custom resources ask for
+    /// Run the server for ark's custom resources
     Server(ServerArgs),
 
     /// Print the completion script of a shell

@@ -11,9 +11,10 @@ use crate::cli::time::parse_duration;
 /// `ark server`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The server runs in a pod, or anywhere with a kubeconfig. Several replicas may run: one works, the others wait for its\n\
-                        Lease. SIGTERM stops it in good order; what it was doing goes on after the next start. Buckets and keys come\n\
-                        from BackupStorageLocations and Secrets in its namespace, never from --repo."
+    after_help = "The server runs in a pod, or anywhere with a kubeconfig. Several replicas may run: one works, the\n\
+                        others wait for its Lease. SIGTERM stops it in good order; what it was doing goes on after the\n\
+                        next start. Buckets and keys come from BackupStorageLocations and Secrets in its namespace, never\n\
+                        from --repo."
 )]
 pub struct ServerArgs {
     /// Where metrics (/metrics) and probes (/healthz, /readyz) are served
