@@ -276,4 +276,26 @@ mod tests {
             assert_eq!(fixed, field != "cancel", "{field}");
         }
     }
+
+    /// What users apply. `ARK_WRITE_DEFINITIONS=1` writes the file anew.
+    #[test]
+    fn the_file_that_users_apply_is_what_the_types_say() {
+        let mut text = String::from(
+            "# The CustomResourceDefinitions of ark, made from its types: kubectl apply -f deploy/crds.yaml\n",
+        );
+        for definition in definitions() {
+            text.push_str("---\n");
+            text.push_str(&serde_yaml_ng::to_string(&definition).unwrap());
+        }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/crds.yaml");
+        if std::env::var_os("ARK_WRITE_DEFINITIONS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let file = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            file == text,
+            "deploy/crds.yaml is old: ARK_WRITE_DEFINITIONS=1 cargo nextest run --workspace --lib -E 'test(the_file_that_users_apply)'"
+        );
+    }
 }

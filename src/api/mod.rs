@@ -6,6 +6,9 @@
 //!
 //! This row of the program knows no I/O: names, labels, durations and specs are checked by pure functions.
 
+// Printer columns are attributes that repeat their words.
+#![allow(clippy::duplicated_attributes)]
+
 pub mod backup;
 mod definitions;
 pub mod duration;

@@ -10,6 +10,7 @@ pub mod context;
 pub mod controllers;
 pub mod cron;
 pub mod events;
+mod host;
 pub mod http;
 mod insist;
 pub mod key;
@@ -109,6 +110,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
     let settings = Arc::new(settings);
+    let env = host::of_replica(env, cluster.id(), &settings.namespace, &settings.identity);
     let client = cluster.client().clone();
     let metrics = Arc::new(Metrics::default());
     let address = settings.metrics_address;

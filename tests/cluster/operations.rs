@@ -334,6 +334,7 @@ async fn a_server_that_is_killed_finishes_everything_once() {
     load(&api, &data).await.unwrap();
     fill(&served, "app", 400).await;
     killed_while_it_makes_a_backup(&mut served).await;
+    canceled_while_it_is_made(&mut served).await;
     killed_between_commit_and_status(&mut served).await;
     killed_while_it_restores(&mut served).await;
     served.stop();
@@ -356,7 +357,11 @@ async fn killed_while_it_makes_a_backup(served: &mut Served) {
                 status.is_some_and(|status| status.phase == BackupPhase::InProgress)
             })
             .await;
-        served.kill();
+        match round {
+            0 => served.kill(),
+            // In good order, and in the middle all the same.
+            _ => served.stop(),
+        }
         let begun: Backup = served.api().get(&name).await.unwrap();
         let begun = begun.status.unwrap();
         assert_eq!(begun.phase, BackupPhase::InProgress, "it was too fast");
@@ -370,6 +375,28 @@ async fn killed_while_it_makes_a_backup(served: &mut Served) {
         let of_name: Vec<_> = rows.iter().filter(|(row, _)| *row == name).collect();
         assert_eq!(of_name, [&(name, id)]);
     }
+}
+
+async fn canceled_while_it_is_made(served: &mut Served) {
+    served.backup("canceled", json!({})).await;
+    served
+        .until("canceled", "begun", |backup: &Backup| {
+            let status = backup.status.as_ref();
+            status.is_some_and(|status| status.phase == BackupPhase::InProgress)
+        })
+        .await;
+    let backups: Api<Backup> = served.api();
+    let cancel = Patch::Merge(json!({ "spec": { "cancel": true } }));
+    backups
+        .patch("canceled", &PatchParams::default(), &cancel)
+        .await
+        .unwrap();
+    let backup = served.finished_backup("canceled").await;
+    let status = backup.status.clone().unwrap();
+    assert_eq!(status.phase, BackupPhase::Canceled, "{status:#?}");
+    assert_eq!(annotation(&backup, BACKUP_ID), None);
+    let rows = served.in_repository().await;
+    assert!(!rows.iter().any(|(name, _)| name == "canceled"), "{rows:?}");
 }
 
 /// The commit is there and nobody has written so.

@@ -328,8 +328,9 @@ impl Job {
         let status = json!({ "backupName": name });
         let restore = self.write_status(&status).await;
         self.restore = restore.ok_or(Stopped::Canceled)?;
-        let failed = |error: kube::Error| Stopped::Failed(chain(&error));
-        let Some(backup) = self.backups.get_opt(&name).await.map_err(failed)? else {
+        let what = format!("backup {name}");
+        let found = insist(&what, || self.backups.get_opt(&name)).await;
+        let Some(backup) = found.flatten() else {
             return Err(Stopped::Invalid(vec![format!(
                 "there is no Backup {name} in the namespace {}",
                 self.context.namespace
@@ -346,9 +347,13 @@ impl Job {
 
     async fn newest_of(&self, schedule: &str) -> Result<String, Stopped> {
         let of = format!("{SCHEDULE_NAME}={}", labels::label_value(schedule));
-        let listed = self.backups.list(&ListParams::default().labels(&of)).await;
-        let listed = listed.map_err(|error| Stopped::Failed(chain(&error)))?;
-        match newest(&listed.items) {
+        let (what, of) = (
+            format!("backups of {schedule}"),
+            ListParams::default().labels(&of),
+        );
+        let listed = insist(&what, || self.backups.list(&of)).await;
+        let listed = listed.map(|listed| listed.items).unwrap_or_default();
+        match newest(&listed) {
             Some(backup) => Ok(backup.name_any()),
             None => Err(Stopped::Invalid(vec![format!(
                 "the schedule {schedule} has no Completed backup"
