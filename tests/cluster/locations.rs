@@ -11,7 +11,9 @@ use ark::api::{
 };
 use ark_testkit::{Ark, Minio, MinioOptions, Running};
 use k8s_openapi::ByteString;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Resource, ResourceExt};
@@ -300,7 +302,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(served: &Served) -> Replica {
+    fn start(served: &Served, arguments: &[&str]) -> Replica {
         // Free now; nobody else asks for that very port.
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -308,14 +310,14 @@ impl Replica {
             .unwrap()
             .port();
         let address = format!("127.0.0.1:{port}");
-        let arguments = [
+        let own = [
             "server",
             "--lease-duration",
             "3s",
             "--metrics-address",
             &address,
         ];
-        let running = served.ark.start(&[&arguments[..], &QUICK].concat());
+        let running = served.ark.start(&[&own[..], &QUICK, arguments].concat());
         Replica {
             running: Some(running),
             port,
@@ -361,7 +363,7 @@ impl Drop for Replica {
 async fn one_replica_works_and_another_takes_over() {
     let mut served = Served::start(&QUICK).await;
     available(&mut served, "default").await;
-    let mut other = Replica::start(&served);
+    let mut other = Replica::start(&served, &[]);
     let ready = other.until("/readyz", "200 OK").await;
     assert!(ready.ends_with("ready\n"), "{ready}");
     let metrics = other.ask("/metrics").await.unwrap();
@@ -394,7 +396,89 @@ async fn one_replica_works_and_another_takes_over() {
         .await;
     let backup = served.finished_backup("again").await;
     assert_eq!(backup.status.unwrap().phase, BackupPhase::Completed);
+
+    // Who has lost the lease ends at once.
+    let leases: Api<Lease> = served.api();
+    let now = MicroTime(jiff::Timestamp::now());
+    let taken = json!({ "spec": { "holderIdentity": "somebody", "renewTime": now } });
+    let parameters = PatchParams::default();
+    leases
+        .patch("ark-server", &parameters, &Patch::Merge(taken))
+        .await
+        .unwrap();
+    let words = ["the lease was lost: another replica may work now"];
+    served.ended().refuses(1, &words);
+    let lease = leases.get("ark-server").await.unwrap();
+    let holder = lease.spec.unwrap().holder_identity;
+    assert_eq!(holder.as_deref(), Some("somebody"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_are_pruned_and_verified_and_damage_is_told() {
+    let pace = ["--prune-frequency", "2s", "--verify-period", "30s"];
+    let mut served = Served::start(&[&pace[..], &QUICK].concat()).await;
+    let location = available(&mut served, "default").await;
+    served
+        .backup("one", json!({ "includedNamespaces": ["default"] }))
+        .await;
+    served.finished_backup("one").await;
+    served
+        .until("default", "kept up", |repository: &BackupRepository| {
+            repository.status.as_ref().is_some_and(|status| {
+                status.stored_bytes > Some(0)
+                    && status.last_prune_time.is_some()
+                    && status.last_verify_time.is_some()
+            })
+        })
+        .await;
+    let metrics = Replica::start(&served, &pace);
+    // The other one takes over and goes on.
     served.stop();
+    let location_of = "{backup_location_name=\"default\"}";
+    let sound = format!("ark_verify_damaged_objects{location_of} 0");
+    let shown = metrics.until("/metrics", &sound).await;
+    assert!(shown.contains("ark_verify_last_timestamp"), "{shown}");
+    metrics
+        .until(
+            "/metrics",
+            &format!("ark_repo_maintenance_success_total{location_of}"),
+        )
+        .await;
+
+    let mut packs = Vec::new();
+    files(&served.root().join("packs"), &mut packs);
+    assert!(!packs.is_empty());
+    for pack in packs {
+        let mut bytes = std::fs::read(&pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        // Objects of a repository are written once: this one is put in the place of the old one.
+        std::fs::remove_file(&pack).unwrap();
+        std::fs::write(&pack, bytes).unwrap();
+    }
+    let told = async {
+        loop {
+            let events = served.events(&location).await;
+            if events.contains(&"DamageFound".to_owned()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told)
+        .await
+        .expect("no Event tells of the damage");
+}
+
+/// All files below a folder.
+fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(path),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark::api::{Backup, BackupStorageLocation, Restore};
-use ark_testkit::{Ark, ControlPlane, Running};
+use ark_testkit::{Ark, ControlPlane, Ran, Running};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ListParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -118,6 +118,11 @@ impl Served {
         let server = self.server.take().unwrap();
         server.kill();
         assert_eq!(server.wait().code, None);
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> Ran {
+        self.server.take().unwrap().wait()
     }
 
     /// Ends it as Kubernetes does first.

@@ -4,6 +4,9 @@ use super::*;
 
 const KEYS: &[u8] = b"[default]\naws_access_key_id = AKID\naws_secret_access_key=shh=\n\n# other\n[other]\naws_access_key_id=OTHER\naws_secret_access_key=x\naws_session_token=tok\nregion=eu-west-9\n";
 
+/// Provider, settings, credential, and what the refusal says.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a [u8]>, &'a str);
+
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
         .iter()
@@ -234,7 +237,7 @@ fn what_cannot_be_honoured_is_refused_with_its_field() {
     let region = ("region", "r");
     let account = ("storageAccount", "acc");
     let azure_key: &[u8] = b"AZURE_STORAGE_ACCOUNT_ACCESS_KEY=hidden";
-    let cases: &[(&str, &[(&str, &str)], Option<&[u8]>, &str)] = &[
+    let cases: &[Case] = &[
         ("minio", &[], None, "spec.provider \"minio\" is not known"),
         (
             "aws",

@@ -132,10 +132,12 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
             continue;
         }
         let known = repository_object(&location, context).await?;
+        let known = known.status.unwrap_or_default();
+        show(&location.name_any(), &known, context);
         let settings = &context.settings;
         let tasks = plan(
             &location,
-            &known.status.unwrap_or_default(),
+            &known,
             settings.prune_frequency,
             settings.verify_period,
             context.now(),
@@ -158,6 +160,22 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
         }
     }
     Ok(())
+}
+
+/// What is known counts also for a process that has just begun.
+fn show(location: &str, known: &BackupRepositoryStatus, context: &Context) {
+    let label = of_location(location);
+    if let Some(stored) = known.stored_bytes {
+        let stored = i64::try_from(stored).unwrap_or(i64::MAX);
+        let gauge = &context.metrics.repository_bytes;
+        gauge.get_or_create_owned(&label).set(stored);
+    }
+    if let Some(verified) = &known.last_verify_time {
+        let gauge = &context.metrics.verify_last;
+        gauge
+            .get_or_create_owned(&label)
+            .set(verified.0.as_second());
+    }
 }
 
 async fn work(
