@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ark::api::labels::{BACKUP_ID, RESTORE_NAME, SCHEDULE_NAME, STORAGE_LOCATION};
 use ark::api::{
-    Backup, BackupPhase, Restore, RestorePhase, Schedule, SchedulePhase, ServerStatusRequest,
+    Backup, BackupPhase, BackupStorageLocation, Restore, RestorePhase, Schedule, SchedulePhase,
+    ServerStatusRequest,
 };
 use ark_testkit::{Dataset, DatasetSpec, load};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -323,7 +324,7 @@ async fn first_backup(served: &mut Served, schedule: &str) -> jiff::Timestamp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_finishes_everything_once() {
-    let mut served = Served::start(&[]).await;
+    let mut served = Served::start(&["--concurrent-backups", "1"]).await;
     let data = Dataset::new(&DatasetSpec {
         objects: 1500,
         ..DatasetSpec::default()
@@ -334,8 +335,9 @@ async fn a_server_that_is_killed_finishes_everything_once() {
     load(&api, &data).await.unwrap();
     fill(&served, "app", 400).await;
     killed_while_it_makes_a_backup(&mut served).await;
-    canceled_while_it_is_made(&mut served).await;
     killed_between_commit_and_status(&mut served).await;
+    canceled_while_it_is_made(&mut served).await;
+    nobody_was_held_up(&mut served).await;
     killed_while_it_restores(&mut served).await;
     served.stop();
     let report = served
@@ -375,6 +377,41 @@ async fn killed_while_it_makes_a_backup(served: &mut Served) {
         let of_name: Vec<_> = rows.iter().filter(|(row, _)| *row == name).collect();
         assert_eq!(of_name, [&(name, id)]);
     }
+}
+
+/// A backup that was begun, and whose location holds what is somebody else's by now: it waits until that is put right.
+async fn one_whose_location_is_away(served: &Served) {
+    let foreign = served.root().with_file_name("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("file"), "not ark's").unwrap();
+    let spec = json!({ "provider": "local", "objectStorage": { "bucket": foreign } });
+    let location = object("BackupStorageLocation", "foreign", spec);
+    served.create::<BackupStorageLocation>(location).await;
+    served
+        .backup("waiting", json!({ "storageLocation": "foreign" }))
+        .await;
+    let status = json!({ "status": {
+        "phase": "InProgress", "startTimestamp": "2026-01-01T00:00:00Z",
+    } });
+    let backups: Api<Backup> = served.api();
+    backups
+        .patch_status("waiting", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+}
+
+/// One backup may be made at a time, and others were made while it waited. It can be canceled all the same.
+async fn nobody_was_held_up(served: &mut Served) {
+    let backups: Api<Backup> = served.api();
+    let waiting = backups.get("waiting").await.unwrap();
+    assert_eq!(waiting.status.unwrap().phase, BackupPhase::InProgress);
+    let cancel = Patch::Merge(json!({ "spec": { "cancel": true } }));
+    backups
+        .patch("waiting", &PatchParams::default(), &cancel)
+        .await
+        .unwrap();
+    let waiting = served.finished_backup("waiting").await;
+    assert_eq!(waiting.status.unwrap().phase, BackupPhase::Canceled);
 }
 
 async fn canceled_while_it_is_made(served: &mut Served) {
@@ -419,6 +456,7 @@ async fn killed_between_commit_and_status(served: &mut Served) {
         .await
         .unwrap();
     let rows = served.in_repository().await;
+    one_whose_location_is_away(served).await;
     served.run();
     let after = served.finished_backup(name).await;
     assert_eq!(after.status, before.status);

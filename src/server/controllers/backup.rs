@@ -226,14 +226,15 @@ impl Job {
 
     async fn attempt(&mut self) -> Result<Made, Stopped> {
         let begun = self.started().is_some();
+        if let Err(error) = check_name("backup", &self.name) {
+            return Err(Stopped::Invalid(vec![error.to_string()]));
+        }
+        // Who waits for a location holds up nobody whose location answers.
+        let opened = self.open(begun).await?;
         let _permit = tokio::select! {
             permit = Arc::clone(&self.context.limits.backups).acquire_owned() => permit.ok(),
             () = self.cancel.cancelled(), if !begun => return Err(Stopped::Canceled),
         };
-        if let Err(error) = check_name("backup", &self.name) {
-            return Err(Stopped::Invalid(vec![error.to_string()]));
-        }
-        let opened = self.open(begun).await?;
         // Whatever it was interrupted in, the commit counts: also one that cancel came too late for.
         self.look(&opened.repository).await?;
         if is_canceled(&self.backup) || self.cancel.is_cancelled() {
@@ -320,7 +321,7 @@ impl Job {
         };
         let opened = tokio::select! {
             opened = open(&self.context, &location, begun) => opened,
-            () = self.cancel.cancelled(), if !begun => return Err(Stopped::Canceled),
+            () = self.cancel.cancelled() => return Err(Stopped::Canceled),
         };
         let opened = opened.map_err(|Refusal(why)| Stopped::Invalid(vec![why]))?;
         if opened.read_only {

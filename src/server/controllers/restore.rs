@@ -225,15 +225,16 @@ impl Job {
 
     async fn attempt(&mut self) -> Result<RestoreStatus, Stopped> {
         let begun = self.started().is_some();
-        let _permit = tokio::select! {
-            permit = Arc::clone(&self.context.limits.restores).acquire_owned() => permit.ok(),
-            () = self.cancel.cancelled() => return Err(Stopped::Canceled),
-        };
         if is_canceled(&self.restore) || self.cancel.is_cancelled() {
             return Err(Stopped::Canceled);
         }
         let backup = self.backup().await?;
+        // Who waits for a location holds up nobody whose location answers.
         let opened = self.open(&backup, begun).await?;
+        let _permit = tokio::select! {
+            permit = Arc::clone(&self.context.limits.restores).acquire_owned() => permit.ok(),
+            () = self.cancel.cancelled() => return Err(Stopped::Canceled),
+        };
         let row = self.row(&backup, &opened.repository).await?;
         let Some(root) = row.dataset("objects") else {
             return Err(Stopped::Failed(format!(
