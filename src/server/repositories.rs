@@ -7,6 +7,8 @@
 //! * Only [`Repositories::establish`] makes anything: a key and a repository, in that order, in an empty place, for a location that may
 //!   be written to. The recovery key that comes with a new repository is shown to nobody, so its slot is removed at once: what counts as
 //!   a second key is one that somebody holds.
+//! * A repository that was seen at a location is not replaced by another one, or by a new one, unless somebody says so: an emptied bucket
+//!   is a loss to be told, not a place for a fresh start.
 //! * Certificates go into files of their own, named by their content; credentials go nowhere.
 //! * The cache folder keeps what open repositories need, and of others not more than it was told.
 
@@ -28,7 +30,10 @@ use super::bucket::{self, Bucket, BucketError, Place};
 use super::cache;
 use super::key::{self, Action, Found, Holds, KeyError};
 use super::settings::Settings;
-use crate::api::{AccessMode, BackupRepository, BackupStorageLocation, Provider, SecretKey};
+use crate::api::{
+    AccessMode, BackupRepository, BackupRepositoryStatus, BackupStorageLocation, Provider,
+    SecretKey,
+};
 
 /// Top-level folders of a Velero location.
 const VELERO: [&str; 6] = [
@@ -111,6 +116,20 @@ pub enum RepositoriesError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The repository that was there is not there any more.
+    #[error(
+        "the location {location} held the repository {seen} and now holds {}: nothing is made or changed there. Put the bucket right; if \
+         this is meant, delete the BackupRepository {location}, and the objects of backups that are not there go",
+        found.as_deref().unwrap_or("nothing")
+    )]
+    Replaced {
+        /// The location.
+        location: String,
+        /// The repository that was there.
+        seen: String,
+        /// The one that is there.
+        found: Option<String>,
     },
     /// The repository is older than it was.
     #[error(
@@ -366,6 +385,15 @@ impl Repositories {
         };
         let store = store.map_err(|error| engine(error.into()))?;
         let holds = looks(&store).await.map_err(engine)?;
+        let known = self.remembered(&location).await?;
+        let seen = known.as_ref().and_then(|known| known.repository_id.clone());
+        if let (Holds::Nothing, Some(seen)) = (holds, seen) {
+            return Err(RepositoriesError::Replaced {
+                location,
+                seen,
+                found: None,
+            });
+        }
         if holds == Holds::Nothing && !make {
             return Err(engine(ark_engine::Error::NotARepository {
                 url: store.url().to_owned(),
@@ -416,7 +444,7 @@ impl Repositories {
             Holds::Repository => Repository::open(store, env, &unlock, self.open_options()).await,
         };
         let repository = repository.map_err(engine)?;
-        self.refuse_rollback(&location, &repository).await?;
+        self.refuse_other(&location, &repository, known).await?;
         Ok(Opened {
             repository,
             read_only: prepared.read_only,
@@ -426,21 +454,37 @@ impl Repositories {
         })
     }
 
-    /// The cache folder may be new, and the memory of which epoch was seen with it: the cluster remembers too.
-    async fn refuse_rollback(
+    /// What the cluster remembers of the repository of a location.
+    async fn remembered(
         &self,
         location: &str,
-        repository: &Repository,
-    ) -> Result<(), RepositoriesError> {
+    ) -> Result<Option<BackupRepositoryStatus>, RepositoriesError> {
         let api: Api<BackupRepository> =
             Api::namespaced(self.0.client.clone(), &self.0.settings.namespace);
         let known = api
             .get_opt(location)
             .await
-            .map_err(|source| cluster(location, "the BackupRepository", source))?
-            .and_then(|known| known.status)
-            .filter(|status| status.repository_id == Some(repository.id().to_string()));
-        let Some(seen) = known.and_then(|status| status.epoch) else {
+            .map_err(|source| cluster(location, "the BackupRepository", source))?;
+        Ok(known.and_then(|known| known.status))
+    }
+
+    /// The cache folder may be new, and the memory of which epoch was seen with it: the cluster remembers too.
+    async fn refuse_other(
+        &self,
+        location: &str,
+        repository: &Repository,
+        known: Option<BackupRepositoryStatus>,
+    ) -> Result<(), RepositoriesError> {
+        let id = repository.id().to_string();
+        let known = known.unwrap_or_default();
+        if let Some(seen) = known.repository_id.filter(|seen| *seen != id) {
+            return Err(RepositoriesError::Replaced {
+                location: location.to_owned(),
+                seen,
+                found: Some(id),
+            });
+        }
+        let Some(seen) = known.epoch else {
             return Ok(());
         };
         let head = repository.head().await;

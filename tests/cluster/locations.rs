@@ -533,6 +533,7 @@ async fn objects_are_what_the_repository_holds() {
     another_cluster_sees_and_leaves_alone(&mut served).await;
     what_has_expired_goes(&mut served).await;
     what_vanished_is_lost(&mut served).await;
+    an_emptied_bucket_is_no_fresh_start(&mut served).await;
     served.stop();
 }
 
@@ -658,4 +659,21 @@ async fn what_vanished_is_lost(served: &mut Served) {
                 .is_some_and(|status| status.phase == BackupPhase::Completed)
         })
         .await;
+}
+
+async fn an_emptied_bucket_is_no_fresh_start(served: &mut Served) {
+    served.stop();
+    let away = served.root().with_file_name("emptied");
+    std::fs::rename(served.root(), &away).unwrap();
+    std::fs::create_dir(served.root()).unwrap();
+    served.run();
+    let words = ["now holds nothing", "delete the BackupRepository default"];
+    refused(served, "default", "RepositoryReplaced", &words).await;
+    assert_eq!(names(&served.root()), Vec::<String>::new());
+    let one: Backup = served.api().get("one").await.unwrap();
+    assert_eq!(one.status.unwrap().phase, BackupPhase::Completed);
+    // Put back, all is as it was.
+    std::fs::remove_dir(served.root()).unwrap();
+    std::fs::rename(&away, served.root()).unwrap();
+    available(served, "default").await;
 }

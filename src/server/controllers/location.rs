@@ -240,6 +240,7 @@ fn reason(error: &RepositoriesError) -> &'static str {
         RepositoriesError::Key { .. } => "KeyMissing",
         RepositoriesError::Cluster { .. } | RepositoriesError::File { .. } => "ServerTrouble",
         RepositoriesError::RolledBack { .. } => "RolledBack",
+        RepositoriesError::Replaced { .. } => "RepositoryReplaced",
         RepositoriesError::Engine { source, .. } => match **source {
             ark_engine::Error::Foreign { .. } => "ForeignObjects",
             ark_engine::Error::WrongKey { .. } => "WrongKey",
