@@ -370,7 +370,7 @@ impl Reader {
         results
     }
 
-    /// A tree frame and those behind it: a scan will want them next.
+    /// A tree frame and those behind it that are not at hand: a scan will want them next.
     fn ahead(&self, index: &Index, first: FrameAt) -> Vec<FrameAt> {
         let mut wanted = vec![first];
         let found = index.segments().iter().find_map(|l| {
@@ -390,6 +390,10 @@ impl Reader {
                 break;
             };
             if row.chunks == 0 || u64::from(row.stored) > budget {
+                break;
+            }
+            // Whoever comes from behind has had what follows.
+            if self.frame_cached(&(first.pack, number as u16)).is_some() {
                 break;
             }
             budget -= u64::from(row.stored);

@@ -539,3 +539,29 @@ async fn half_written_files_of_who_has_no_pin_go_when_nothing_is_to_be_left() {
     assert!(!lost.iter().any(|path| path.exists()));
     assert!(living.iter().all(|path| path.exists()));
 }
+
+/// The tree of many backups is in frames of a few nodes each, one after the other in a pack that prunes have merged.
+#[tokio::test]
+async fn a_prune_reads_no_tree_frame_again_and_again() {
+    let repository = new_repository(memory()).await;
+    for hour in 0..4u32 {
+        for minute in 0..20 {
+            let now = hour * 20 + minute;
+            let content = items(100, |item| (now + item as u32) / 50);
+            let name = format!("b{now:02}");
+            backup(&repository, &name, &content).await.unwrap();
+        }
+        repository.prune(&NOW, |_| {}).await.unwrap();
+    }
+    let one_more = items(100, |_| 7);
+    backup(&repository, "one-more", &one_more).await.unwrap();
+
+    let objects = repository.store().list("").await.unwrap();
+    let bytes: u64 = objects.iter().map(|object| object.size).sum();
+    let report = repository.prune(&NOW, |_| {}).await.unwrap();
+    assert!(
+        report.requests.bytes_read < 3 * bytes / 2,
+        "{} of {bytes} bytes",
+        report.requests.bytes_read
+    );
+}

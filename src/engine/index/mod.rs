@@ -5,6 +5,7 @@
 //! memory hardly grows with the repository. That a file cannot be read is an error, never an answer: "the chunk is not
 //! there" would let a prune delete it.
 
+mod homes;
 mod merge;
 mod rows;
 
@@ -122,9 +123,25 @@ impl IndexSegment {
     }
 }
 
-/// Which of several places is a chunk's own, the least first: whether the pack is missing or sealed with a key that is lost,
-/// whether it is condemned, when the store got it.
-type Rank = (bool, bool, Option<i64>, Place);
+/// Which of several places is a chunk's own, the least first. Among equals the least place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// The pack is missing, or the data key of the frame is lost.
+    unreadable: bool,
+    /// The pack is condemned.
+    condemned: bool,
+    /// When the store got it.
+    stored: Option<i64>,
+}
+
+impl Standing {
+    fn sealed_with(self, lost_key: bool) -> Standing {
+        Standing {
+            unreadable: self.unreadable || lost_key,
+            ..self
+        }
+    }
+}
 
 /// The index of a view.
 #[derive(Clone, Debug, Default)]
@@ -259,25 +276,27 @@ impl Index {
     /// # Errors
     /// [`Error::IndexCopy`].
     pub fn home(&self, id: &ChunkId) -> Result<Option<(usize, usize)>> {
-        let mut best: Option<(Rank, (usize, usize))> = None;
+        let mut best: Option<((Standing, Place), (usize, usize))> = None;
         for (number, loaded) in self.segments.iter().enumerate() {
             for (row, place) in loaded.segment.places(id)? {
-                let stored = self
-                    .stored
-                    .as_ref()
-                    .map(|stored| stored.get(&place.pack).copied());
-                let rank = (
-                    stored == Some(None) || self.lost_keys.contains(&place.data_key),
-                    self.condemned.contains(&place.pack),
-                    stored.flatten(),
-                    place,
-                );
+                let lost = self.lost_keys.contains(&place.data_key);
+                let rank = (self.standing(&place.pack).sealed_with(lost), place);
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
                     best = Some((rank, (number, row)));
                 }
             }
         }
         Ok(best.map(|(_, home)| home))
+    }
+
+    fn standing(&self, pack: &PackName) -> Standing {
+        let stored = self.stored.as_ref();
+        let stored = stored.map(|stored| stored.get(pack).copied());
+        Standing {
+            unreadable: stored == Some(None),
+            condemned: self.condemned.contains(pack),
+            stored: stored.flatten(),
+        }
     }
 
     /// Every pack, once.

@@ -17,7 +17,7 @@ use crate::read::Reader;
 use crate::{Error, Result};
 
 /// So many chunks wait to be looked up.
-const WAITING: usize = 1 << 19;
+const WAITING: usize = 1 << 18;
 
 /// The chunks that are needed: one bit for each entry of an index, set for the entry that is the chunk's own
 /// ([`Index::home`]). So exactly one copy of each chunk keeps its pack.
@@ -57,7 +57,10 @@ impl Marked {
     /// # Errors
     /// [`Error::IndexCopy`].
     pub fn insert(&mut self, index: &Index, id: &ChunkId) -> Result<Mark> {
-        let home = index.home(id)?;
+        self.set(index.home(id)?)
+    }
+
+    fn set(&mut self, home: Option<(usize, usize)>) -> Result<Mark> {
         let Some((segment, row)) = home else {
             self.unknown += 1;
             return Ok(Mark::Unknown);
@@ -75,9 +78,10 @@ impl Marked {
     fn insert_all(&mut self, index: &Index, waiting: &mut Vec<ChunkId>) -> Result<()> {
         waiting.sort_unstable();
         waiting.dedup();
-        for id in waiting.drain(..) {
-            self.insert(index, &id)?;
+        for home in index.homes(waiting)? {
+            self.set(home)?;
         }
+        waiting.clear();
         Ok(())
     }
 

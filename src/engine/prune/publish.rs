@@ -178,8 +178,10 @@ impl Repository {
                 cached.marked
             }
             _ => {
+                // The oldest first: so their nodes lie in packs, and what lies behind one is read with it.
                 let roots: Vec<_> = needed
                     .iter()
+                    .rev()
                     .flat_map(|b| b.row.datasets.iter().map(|(_, r)| *r))
                     .collect();
                 let reader = self.reader_of(None, view.clone(), index.clone());
