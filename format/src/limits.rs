@@ -1,7 +1,7 @@
 //! The limits of the format: a reader refuses what exceeds them, a writer never produces it.
 
-/// Version of the format that this crate writes: 0, a draft.
-pub const FORMAT_VERSION: u16 = 0;
+/// Version of the format that this crate writes and reads. 0 was a draft.
+pub const FORMAT_VERSION: u16 = 1;
 /// Longest chunk, in bytes of plaintext.
 pub const CHUNK_MAX: usize = 4 << 20;
 /// Most chunks in one frame.

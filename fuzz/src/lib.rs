@@ -93,7 +93,7 @@ pub fn trailer(plain: &[u8]) -> Vec<u8> {
 
 /// A segment with this stream in one block.
 pub fn segment(stream: &[u8]) -> Vec<u8> {
-    let header = *b"ARKINDX0\0\0\0\0\x01\0\0\0";
+    let header = *b"ARKINDX0\x01\0\0\0\x01\0\0\0";
     let body = sealed(
         Kind::Segment,
         0,

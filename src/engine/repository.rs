@@ -96,7 +96,7 @@ pub struct RepositoryInfo {
     pub url: String,
     /// Its id.
     pub id: RepositoryId,
-    /// Format version (0: draft).
+    /// Format version.
     pub version: u16,
     /// The AEAD.
     pub cipher: Cipher,

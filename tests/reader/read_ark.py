@@ -26,7 +26,8 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-# §14
+# §14, §18
+VERSION = 1
 CHUNK_MAX = 4 << 20
 FRAME_CHUNKS_MAX = 4096
 FRAME_RAW_MAX = CHUNK_MAX + 2 + 4 * FRAME_CHUNKS_MAX
@@ -311,7 +312,7 @@ class Repository:
         text, mac = self.split_settings(settings)
         self.settings = json.loads(text)
         check(self.settings["magic"] == "ark repository", "it is not an ark repository")
-        check(self.settings["version"] == 0, f"unknown version {self.settings['version']}")
+        check(self.settings["version"] == VERSION, f"unknown version {self.settings['version']}")
         check(self.settings["ids"] == "blake3-128", "unknown kind of ids")
         self.cipher = {"aes-256-gcm": AESGCM, "chacha20-poly1305": ChaCha20Poly1305}[self.settings["cipher"]]
         self.id = bytes.fromhex(self.settings["id"])
@@ -386,7 +387,7 @@ class Repository:
     # §4.3
     def open(self, kind, key, sealed, *parts, data_key=0):
         check(len(sealed) >= 40, "a sealed unit is too short")
-        bound = b"ark\0seal" + self.id + struct.pack("<BBH", kind, 0, data_key)
+        bound = b"ark\0seal" + self.id + struct.pack("<BBH", kind, VERSION, data_key)
         for part in parts:
             bound += struct.pack("<I", len(part)) + part
         return self.cipher(derive(key, "ark 0 seal", sealed[:24])).decrypt(bytes(12), sealed[24:], bound)
@@ -482,7 +483,7 @@ class Repository:
 
     def segment(self, name, data):
         header, sealed = data[:16], data[16:]
-        check(header[:12] == b"ARKINDX0\0\0\0\0" and len(header) == 16, f"{name}: its header")
+        check(header[:12] == b"ARKINDX0" + struct.pack("<HH", VERSION, 0) and len(header) == 16, f"{name}: its header")
         blocks, stream = int.from_bytes(header[12:], "little"), b""
         full = (64 << 10) + 40
         check(blocks and (blocks - 1) * full + 40 < len(sealed) <= blocks * full, f"{name}: its length")
@@ -644,7 +645,7 @@ class Repository:
     def check_pack(self, name, parsed):
         data = self.get(name, PACK_MAX)
         kind, session, sequence = parsed[0], parsed[2], int(parsed[3], 16)
-        header = b"ARKPACK0\0\0" + bytes([1 if kind == "data" else 2, 0]) + struct.pack("<I", sequence)
+        header = b"ARKPACK0" + struct.pack("<H", VERSION) + bytes([1 if kind == "data" else 2, 0]) + struct.pack("<I", sequence)
         header += bytes.fromhex(session)
         check(data[:32] == header and data[-8:] == b"ARKPEND0", f"{name}: its header or footer")
         length = data[-12:-8]

@@ -127,7 +127,7 @@ fn a_body_that_claims_to_decompress_to_much() {
 fn tables_that_claim_to_be_long() {
     let segment = sealed_segment(&[&[0xFF; 16]]);
     assert!(peak(|| assert!(SEGMENTS.decode(&segment).is_err())) <= MIB);
-    let mut many = b"ARKINDX0\0\0\0\0".to_vec();
+    let mut many = b"ARKINDX0\x01\0\0\0".to_vec();
     many.extend_from_slice(&u32::MAX.to_le_bytes());
     assert!(peak(|| assert!(SEGMENTS.decode(&many).is_err())) <= MIB);
     let trailer = sealed_trailer(&65_535u32.to_le_bytes());

@@ -28,7 +28,7 @@ fn check(bytes: &[u8], accepts: impl Fn(&[u8]) -> bool) {
 
 #[test]
 fn settings() {
-    let text = br#"{"magic":"ark repository","id":"00000000000000000000000000000000","version":0,"features":{"read":[],"write":[],"prune":[]},"cipher":"aes-256-gcm","ids":"blake3-128","chunks":{"min":1,"avg":2,"max":3},"public_key":""}"#;
+    let text = br#"{"magic":"ark repository","id":"00000000000000000000000000000000","version":1,"features":{"read":[],"write":[],"prune":[]},"cipher":"aes-256-gcm","ids":"blake3-128","chunks":{"min":1,"avg":2,"max":3},"public_key":""}"#;
     let settings = serde_json::from_slice(text).unwrap();
     let bytes = Config::encode(&settings, &KEY).unwrap();
     check(&bytes, |found| {

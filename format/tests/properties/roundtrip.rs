@@ -105,7 +105,7 @@ proptest! {
         let settings = Settings {
             magic: SETTINGS_MAGIC.to_owned(),
             id: ark_format::RepositoryId(id),
-            version: 0,
+            version: 1,
             features: Features { read: vec![name.clone()], write: vec![], prune: vec![name.clone(), name] },
             cipher: CIPHER,
             ids: "blake3-128".to_owned(),

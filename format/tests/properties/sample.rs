@@ -71,7 +71,7 @@ pub fn sealed_trailer(plain: &[u8]) -> Vec<u8> {
 }
 
 pub fn sealed_segment(blocks: &[&[u8]]) -> Vec<u8> {
-    let mut out = b"ARKINDX0\0\0\0\0".to_vec();
+    let mut out = b"ARKINDX0\x01\0\0\0".to_vec();
     out.extend_from_slice(&(blocks.len() as u32).to_le_bytes());
     let header = out.clone();
     for (number, block) in blocks.iter().enumerate() {

@@ -19,7 +19,7 @@ pub fn settings() -> Settings {
     Settings {
         magic: SETTINGS_MAGIC.to_owned(),
         id: REPOSITORY,
-        version: 0,
+        version: 1,
         features: Features::default(),
         cipher: CIPHER,
         ids: "blake3-128".to_owned(),

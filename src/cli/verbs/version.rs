@@ -10,9 +10,8 @@ pub fn run(context: &mut Context) -> Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
     let format = ark_format::limits::FORMAT_VERSION;
     let value = json!({ "version": version, "formatVersion": format });
-    let draft = if format == 0 { " (draft)" } else { "" };
     context.printer.one(&value, version, || {
-        format!("ark {version}, repository format {format}{draft}\n")
+        format!("ark {version}, repository format {format}\n")
     })?;
     Ok(Exit::Ok)
 }

@@ -18,10 +18,9 @@ pub async fn run(_args: RepoInfoArgs, context: &mut Context) -> Result<Exit> {
     let id = info.id.to_string();
     context.printer.one(&info, &id, || {
         let mut text = Description::default();
-        let draft = if info.version == 0 { " (draft)" } else { "" };
         text.field("URL", info.url.clone())
             .field("ID", id.clone())
-            .field("Format version", format!("{}{draft}", info.version))
+            .field("Format version", info.version.to_string())
             .field("Cipher", format!("{:?}", info.cipher))
             .field("Role of the key", format!("{:?}", info.role))
             .field(

@@ -49,11 +49,6 @@ pub async fn run(args: RepoInitArgs, context: &mut Context) -> Result<Exit> {
     context
         .talk
         .note(&format!("created the repository {info} at {url}"));
-    if ark_format::limits::FORMAT_VERSION == 0 {
-        context
-            .talk
-            .note("its format is a draft (version 0): a later ark may not read it");
-    }
     context
         .talk
         .note("this is the recovery key; it is shown only now, keep it offline:");
