@@ -124,6 +124,33 @@ fn names_are_unique() {
     assert!(names.windows(2).all(|w| w[0] != w[1]));
 }
 
+fn hash_all(folder: &std::path::Path, hasher: &mut blake3::Hasher) {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort_unstable();
+    for path in paths {
+        hasher.update(path.file_name().unwrap().as_encoded_bytes());
+        match path.is_dir() {
+            true => hash_all(&path, hasher),
+            false => drop(hasher.update(&std::fs::read(&path).unwrap())),
+        }
+    }
+}
+
+#[test]
+fn the_vectors_are_those_of_version_1() {
+    let mut hasher = blake3::Hasher::new();
+    hash_all(&folder().join("repository"), &mut hasher);
+    for name in ["vectors.json", "repository.jsonl"] {
+        hasher.update(&std::fs::read(folder().join(name)).unwrap());
+    }
+    assert_eq!(
+        hasher.finalize().to_hex().as_str(),
+        "84cdf1e979f1ddd793c6246cc945e9b71dd2a1e0a64e355862869c312137aa79",
+        "a changed vector is a new format version"
+    );
+}
+
 #[test]
 #[ignore = "changes the format"]
 fn write_vectors() {
