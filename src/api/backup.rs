@@ -22,6 +22,12 @@ impl Backup {
             status: None,
         }
     }
+
+    /// Where it stands.
+    pub fn phase(&self) -> BackupPhase {
+        let status = self.status.as_ref();
+        status.map(|status| status.phase).unwrap_or_default()
+    }
 }
 
 /// What a backup takes. Everything left out means: everything.

@@ -24,6 +24,12 @@ impl Restore {
             status: None,
         }
     }
+
+    /// Where it stands.
+    pub fn phase(&self) -> RestorePhase {
+        let status = self.status.as_ref();
+        status.map(|status| status.phase).unwrap_or_default()
+    }
 }
 
 /// What a restore puts back. The filters read as those of a Backup and apply to the objects as they were backed up.

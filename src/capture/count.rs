@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::error::Result;
 use super::filter::excludes_itself;
 use super::plan::{Listing, Plan};
-use super::read::{describe, is_fatal};
+use super::read::is_fatal;
 use crate::cluster::kinds::NAMESPACES;
-use crate::cluster::{Cluster, ListOptions, Lister, Resource};
+use crate::cluster::{Cluster, ListOptions, Lister, Resource, describe};
 
 /// So many namespaces that exclude themselves are counted apart and taken off; with more, everything is read.
 const FEW_BY_LABEL: u64 = 8;

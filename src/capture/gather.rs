@@ -11,10 +11,10 @@ use ark_engine::ChunkWriter;
 use super::batch::Batch;
 use super::error::Result;
 use super::filter::excludes_itself;
-use super::read::{Context, Sink, describe, is_fatal};
+use super::read::{Context, Sink, is_fatal};
 use super::related::{ObjectName, References, binds_one_of};
 use crate::cluster::kinds::{CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS};
-use crate::cluster::{GroupResource, Item, ListOptions, Lister, Resource};
+use crate::cluster::{GroupResource, Item, ListOptions, Lister, Resource, describe};
 
 /// So many objects of one resource and namespace are asked for by name; more are picked out of the whole list.
 const MANY: usize = 16;

@@ -17,7 +17,7 @@ use super::related::References;
 use super::report::Monitor;
 use crate::api::Captured;
 use crate::cluster::kinds::{NAMESPACES, SECRETS};
-use crate::cluster::{self, Cluster, Item, ListOptions, Lister, Resource};
+use crate::cluster::{self, Cluster, Item, ListOptions, Lister, Resource, describe};
 
 /// What the task that writes the map is told of a listing.
 pub enum Message {
@@ -308,16 +308,4 @@ pub fn is_fatal(error: &cluster::Error) -> bool {
         cluster::Error::Api(api) => api.code == 401,
         _ => false,
     }
-}
-
-/// An error and what caused it, in one line.
-pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

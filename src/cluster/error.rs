@@ -11,6 +11,18 @@ use super::call::Verb;
 /// The result of talking to a cluster.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An error and what caused it, in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// What can go wrong between ark and an apiserver.
 #[derive(Debug, Error)]
 pub enum Error {

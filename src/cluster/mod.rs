@@ -22,7 +22,7 @@ pub mod select;
 pub use call::{Call, Patience, RequestCounts, Verb};
 pub use connect::{Cluster, ClusterOptions};
 pub use discovery::Discovery;
-pub use error::{ApiError, Error, Result};
+pub use error::{ApiError, Error, Result, describe};
 pub use glob::Glob;
 pub use kinds::GroupResource;
 pub use list::{ListOptions, Lister};

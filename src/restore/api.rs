@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::object::Uid;
 use super::target::Target;
-use crate::cluster::{Call, Cluster, Error, ObjectMetaView, Patience, Verb, kinds};
+use crate::cluster::{Call, Cluster, Error, ObjectMetaView, Patience, Verb, describe, kinds};
 
 /// Only the metadata of an answer is of interest.
 const METADATA: &str =
@@ -234,14 +234,7 @@ pub fn reason(error: &Error) -> String {
             message => message.to_owned(),
         };
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
+    describe(error)
 }
 
 fn names_a_uid(patch: &Value) -> bool {

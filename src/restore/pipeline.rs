@@ -25,7 +25,7 @@ use super::target::{self, Target};
 use super::{Monitor, Options};
 use crate::api::labels::label_value;
 use crate::api::{Restore, RestoreSpec};
-use crate::cluster::{Cluster, Discovery, GroupResource, kinds};
+use crate::cluster::{Cluster, Discovery, GroupResource, describe, kinds};
 
 /// Restores a backup into a cluster.
 ///
@@ -111,7 +111,7 @@ pub(super) fn prepare_item(
     let key = loaded.key;
     let bytes = match loaded.bytes {
         Ok(bytes) => bytes,
-        Err(error) => return (key, Err(Outcome::Failed(chain(&error)))),
+        Err(error) => return (key, Err(Outcome::Failed(describe(&error)))),
     };
     let object = match serde_json::from_slice(&bytes) {
         Ok(object) => object,
@@ -140,17 +140,6 @@ pub(super) fn prepare_item(
         &context,
     );
     (key, prepared.map_err(Outcome::Skipped))
-}
-
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 struct Run<'a> {
@@ -227,7 +216,7 @@ impl Run<'_> {
                     self.applier
                         .state
                         .report()
-                        .problem(Severity::Error, subject, chain(&error));
+                        .problem(Severity::Error, subject, describe(&error));
                     Vec::new()
                 });
                 futures::stream::iter(batch).map(move |loaded| (lane, loaded))

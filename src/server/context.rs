@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ark_engine::Env;
 use jiff::Timestamp;
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,14 @@ impl Limits {
 }
 
 impl Context {
+    /// Ark's own objects of a kind.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.env.clock.now_ms()).unwrap_or(Timestamp::UNIX_EPOCH)

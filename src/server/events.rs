@@ -32,6 +32,21 @@ impl Events {
         self.publish(of, EventType::Warning, reason, note).await;
     }
 
+    /// How something went.
+    pub async fn tell<K: Resource<DynamicType = ()>>(
+        &self,
+        of: &K,
+        well: bool,
+        reason: &str,
+        note: &str,
+    ) {
+        let type_ = match well {
+            true => EventType::Normal,
+            false => EventType::Warning,
+        };
+        self.publish(of, type_, reason, note).await;
+    }
+
     async fn publish<K: Resource<DynamicType = ()>>(
         &self,
         of: &K,

@@ -17,9 +17,11 @@ pub mod key;
 pub mod leader;
 pub mod metrics;
 mod opening;
+pub mod operation;
 pub mod repositories;
 pub mod running;
 pub mod settings;
+pub mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

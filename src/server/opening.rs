@@ -31,7 +31,7 @@ pub async fn open(context: &Context, location: &str, begun: bool) -> Result<Arc<
             RepositoriesError::NoLocation { .. } | RepositoriesError::Invalid { .. }
         );
         if lasting || (!begun && waited >= PATIENCE) {
-            return Err(Refusal(super::controllers::chain(&error)));
+            return Err(Refusal(super::told::chain(&error)));
         }
         tracing::info!(location, %error, "waiting for the location");
         tokio::time::sleep(PAUSE).await;

@@ -30,6 +30,7 @@ use super::bucket::{self, Bucket, BucketError, Place};
 use super::cache;
 use super::key::{self, Action, Found, Holds, KeyError};
 use super::settings::Settings;
+use super::told::told;
 use crate::api::{
     AccessMode, BackupRepository, BackupRepositoryStatus, BackupStorageLocation, Provider,
     SecretKey,
@@ -155,23 +156,6 @@ pub enum RepositoriesError {
         /// Why.
         source: Box<ark_engine::Error>,
     },
-}
-
-/// An error, why, and what to do, on one line.
-pub fn told(error: &ark_engine::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(&format!(": {said}"));
-        }
-        source = cause.source();
-    }
-    if let Some(hint) = error.hint() {
-        text.push_str(&format!(" ({hint})"));
-    }
-    text
 }
 
 type Slot = Arc<Mutex<Option<Arc<Opened>>>>;

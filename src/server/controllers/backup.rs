@@ -5,151 +5,62 @@
 //! * A Backup object leads to one backup. The document that is committed carries the object's uid; whoever goes on with a
 //!   backup looks for that document first, and takes over what it says instead of making the backup again. A name that
 //!   another backup of this cluster has in the repository is refused.
-//! * What was begun and is not under way in this process was interrupted, and goes on: [`decide`].
 //! * What the operation ended with is written until the apiserver takes it, in an order that can be taken up again at any
 //!   point: first the id of the commit, then the status.
-//! * When the process is to end, everything is dropped where it is.
+//!
+//! That it is made once at a time, and goes on after an interruption, is [`crate::server::operation`]'s.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ark_engine::{BeginBackup, ClusterRef, Repository, SessionId, WriteSession};
-use futures::StreamExt;
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::controller::Action as Requeue;
-use kube::runtime::{Controller, watcher};
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use super::{chain, log, patch_status};
+use super::patch_status;
 use crate::api::labels::{self, BACKUP_ID, SCHEDULE_NAME, STORAGE_LOCATION};
 use crate::api::names::check_name;
 use crate::api::{Backup, BackupPhase, BackupProgress, BackupStatus, ObjectMeta, Time};
 use crate::capture::{self, CaptureReport, LogLine, Monitor, document};
-use crate::server::context::Context;
 use crate::server::insist::insist;
 use crate::server::metrics::of_schedule;
 use crate::server::opening::{Refusal, open};
-use crate::server::repositories::{Opened, told};
-use crate::server::running::Running;
+use crate::server::operation::{Job, Operation, PROGRESS, outcome};
+use crate::server::repositories::Opened;
+use crate::server::told::{chain, told};
 
-/// How often an object is looked at again while an operation on it is under way: an event that came at the wrong moment
-/// is made up for.
-const AGAIN: Duration = Duration::from_secs(20);
-/// How often progress is written.
-const PROGRESS: Duration = Duration::from_secs(1);
 /// How often it is asked whether a name is free that a process holds which may be dead.
 const NAME_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is to be done for a Backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Nothing: it is finished, not ours, or on its way out.
-    Nothing,
-    /// Work on it, from the beginning or from where it was interrupted.
-    Work,
-    /// Stop the work on it.
-    Cancel,
-    /// It is being worked on.
-    Watch,
-}
+impl Operation for Backup {
+    const WHAT: &'static str = "backup";
 
-/// Decides.
-pub fn decide(backup: &Backup, running: bool) -> Action {
-    let phase = backup.status.as_ref().map_or(BackupPhase::New, |s| s.phase);
-    let wanted = match phase {
-        // One that is in a repository already is not made: its status is on its way.
-        BackupPhase::New => !backup.annotations().contains_key(BACKUP_ID),
-        BackupPhase::InProgress | BackupPhase::Canceling => true,
-        BackupPhase::FailedValidation
-        | BackupPhase::Completed
-        | BackupPhase::PartiallyFailed
-        | BackupPhase::Failed
-        | BackupPhase::Canceled
-        | BackupPhase::Deleting
-        | BackupPhase::Lost => false,
-    };
-    let leaving = backup.metadata.deletion_timestamp.is_some();
-    match (wanted, running) {
-        (true, true) if leaving || is_canceled(backup) => Action::Cancel,
-        (true, true) => Action::Watch,
-        (true, false) if !leaving => Action::Work,
-        _ => Action::Nothing,
+    fn is_wanted(&self) -> bool {
+        match self.phase() {
+            // One that is in a repository already is not made: its status is on its way.
+            BackupPhase::New => !self.annotations().contains_key(BACKUP_ID),
+            BackupPhase::InProgress | BackupPhase::Canceling => true,
+            BackupPhase::FailedValidation
+            | BackupPhase::Completed
+            | BackupPhase::PartiallyFailed
+            | BackupPhase::Failed
+            | BackupPhase::Canceled
+            | BackupPhase::Deleting
+            | BackupPhase::Lost => false,
+        }
     }
-}
 
-fn is_canceled(backup: &Backup) -> bool {
-    backup.spec.cancel.unwrap_or(false)
-        || backup
-            .status
-            .as_ref()
-            .is_some_and(|status| status.phase == BackupPhase::Canceling)
-}
-
-/// Works on Backups until the server stops.
-pub async fn run(context: Context) {
-    let running = Running::default();
-    let api: Api<Backup> = Api::namespaced(context.client.clone(), &context.namespace);
-    let shared = Arc::new((context.clone(), running.clone()));
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
-        .run(reconcile, again, shared)
-        .for_each(|done| async { log("backup", done) })
-        .await;
-    running.ended().await;
-}
-
-type Shared = Arc<(Context, Running)>;
-
-async fn reconcile(
-    backup: Arc<Backup>,
-    shared: Shared,
-) -> Result<Requeue, std::convert::Infallible> {
-    let (context, running) = &*shared;
-    let Some(uid) = backup.uid() else {
-        return Ok(Requeue::await_change());
-    };
-    match decide(&backup, running.has(&uid)) {
-        Action::Nothing => return Ok(Requeue::await_change()),
-        Action::Watch => {}
-        Action::Cancel => running.cancel(&uid),
-        Action::Work => running.start(&uid, |cancel| {
-            let job = Job {
-                api: Api::namespaced(context.client.clone(), &context.namespace),
-                name: backup.name_any(),
-                uid: uid.clone(),
-                backup: (*backup).clone(),
-                context: context.clone(),
-                cancel,
-            };
-            async move {
-                let stop = job.context.stop.clone();
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => {}
-                    () = job.work() => {}
-                }
-            }
-        }),
+    fn is_canceled(&self) -> bool {
+        self.spec.cancel.unwrap_or(false) || self.phase() == BackupPhase::Canceling
     }
-    Ok(Requeue::requeue(AGAIN))
-}
 
-fn again(_: Arc<Backup>, _: &std::convert::Infallible, _: Shared) -> Requeue {
-    Requeue::requeue(AGAIN)
-}
-
-/// The work on one Backup.
-struct Job {
-    context: Context,
-    api: Api<Backup>,
-    name: String,
-    uid: String,
-    backup: Backup,
-    cancel: CancellationToken,
+    fn work(job: Job<Backup>) -> impl Future<Output = ()> + Send {
+        job.make()
+    }
 }
 
 /// Why there is no backup.
@@ -170,17 +81,8 @@ struct Made {
     id: SessionId,
 }
 
-impl Job {
-    async fn work(mut self) {
-        // What was seen may be older than what this process wrote itself.
-        let what = format!("backup {}", self.name);
-        let Some(fresh) = insist(&what, || self.api.get(&self.name)).await else {
-            return;
-        };
-        if fresh.metadata.uid.as_ref() != Some(&self.uid) || decide(&fresh, false) != Action::Work {
-            return;
-        }
-        self.backup = fresh;
+impl Job<Backup> {
+    async fn make(mut self) {
         let ended = self.attempt().await;
         let (status, id) = match ended {
             Ok(made) => (made.status, Some(made.id)),
@@ -217,11 +119,11 @@ impl Job {
     }
 
     fn started(&self) -> Option<Timestamp> {
-        Some(self.backup.status.as_ref()?.start_timestamp.as_ref()?.0)
+        Some(self.object.status.as_ref()?.start_timestamp.as_ref()?.0)
     }
 
     fn schedule(&self) -> Option<&str> {
-        self.backup.labels().get(SCHEDULE_NAME).map(String::as_str)
+        self.object.labels().get(SCHEDULE_NAME).map(String::as_str)
     }
 
     async fn attempt(&mut self) -> Result<Made, Stopped> {
@@ -237,10 +139,10 @@ impl Job {
         };
         // Whatever it was interrupted in, the commit counts: also one that cancel came too late for.
         self.look(&opened.repository).await?;
-        if is_canceled(&self.backup) || self.cancel.is_cancelled() {
+        if self.object.is_canceled() || self.cancel.is_cancelled() {
             return Err(Stopped::Canceled);
         }
-        let plan = match capture::prepare(&self.context.cluster, &self.backup.spec).await {
+        let plan = match capture::prepare(&self.context.cluster, &self.object.spec).await {
             Ok(plan) => Arc::new(plan),
             Err(capture::Error::Request(errors)) => {
                 let errors = errors.0.iter().map(ToString::to_string);
@@ -305,7 +207,7 @@ impl Job {
 
     /// The repository that takes the backup.
     async fn open(&self, begun: bool) -> Result<Arc<Opened>, Stopped> {
-        let location = match &self.backup.spec.storage_location {
+        let location = match &self.object.spec.storage_location {
             Some(location) => location.clone(),
             None => self
                 .context
@@ -364,13 +266,13 @@ impl Job {
         }
         let started = self.context.now();
         let mut spec = json!({});
-        if self.backup.spec.storage_location.is_none() {
+        if self.object.spec.storage_location.is_none() {
             spec["storageLocation"] = json!(location);
         }
         let metadata = json!({ "labels": { (STORAGE_LOCATION): labels::label_value(location) } });
         let patch = json!({ "metadata": metadata, "spec": spec });
         self.write(&patch).await.ok_or(Stopped::Canceled)?;
-        self.backup.spec.storage_location = Some(location.to_owned());
+        self.object.spec.storage_location = Some(location.to_owned());
         let status = BackupStatus {
             phase: BackupPhase::InProgress,
             start_timestamp: Some(Time(started)),
@@ -378,7 +280,7 @@ impl Job {
             ..BackupStatus::default()
         };
         let backup = self.write_status(&json!(status)).await;
-        self.backup = backup.ok_or(Stopped::Canceled)?;
+        self.object = backup.ok_or(Stopped::Canceled)?;
         let schedule = of_schedule(self.schedule());
         self.context
             .metrics
@@ -394,7 +296,7 @@ impl Job {
     }
 
     fn effective_spec(&self) -> crate::api::BackupSpec {
-        let mut spec = self.backup.spec.clone();
+        let mut spec = self.object.spec.clone();
         if self.schedule().is_none() {
             spec.ttl = spec.ttl.or(self.context.settings.default_ttl);
         }
@@ -430,7 +332,7 @@ impl Job {
 
     /// The Backup as the repository keeps it.
     fn document(&self, report: &CaptureReport, started: Timestamp, location: &str) -> Backup {
-        let metadata = &self.backup.metadata;
+        let metadata = &self.object.metadata;
         let mut spec = self.effective_spec();
         spec.storage_location = Some(location.to_owned());
         let status = document::status(report, &spec, started, self.context.now());
@@ -514,24 +416,17 @@ impl Job {
                 .get_or_create(&schedule)
                 .set(self.context.now().as_second());
         }
-        let note = match (&status.failure_reason, status.validation_errors.as_slice()) {
-            (Some(reason), _) => reason.clone(),
-            (None, []) => format!(
-                "{} items, {} warnings, {} errors",
-                status.progress.unwrap_or_default().items_backed_up,
-                status.warnings,
-                status.errors
-            ),
-            (None, errors) => errors.join("; "),
-        };
+        let note = outcome(
+            status.failure_reason.as_ref(),
+            &status.validation_errors,
+            status.progress.unwrap_or_default().items_backed_up,
+            status.warnings,
+            status.errors,
+        );
         let reason = format!("Backup{}", status.phase);
+        let well = matches!(status.phase, BackupPhase::Completed | BackupPhase::Canceled);
         let events = &self.context.events;
-        match status.phase {
-            BackupPhase::Completed | BackupPhase::Canceled => {
-                events.normal(&written, &reason, &note).await;
-            }
-            _ => events.warning(&written, &reason, &note).await,
-        }
+        events.tell(&written, well, &reason, &note).await;
         tracing::info!(backup = self.name, phase = %status.phase, note);
     }
 
@@ -602,6 +497,7 @@ impl Monitor for Watch {
 mod tests {
     use super::*;
     use crate::api::BackupSpec;
+    use crate::server::operation::{Action, decide};
 
     fn backup(phase: Option<BackupPhase>, cancel: bool) -> Backup {
         let spec = BackupSpec {

@@ -8,24 +8,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::api::Api;
+use kube::runtime::controller::Action;
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::patch_status;
+use super::{delete_present, patch_status};
 use crate::api::{
     AccessMode, Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest,
     DeleteBackupRequestPhase, labels,
 };
 use crate::server::context::Context;
 use crate::server::metrics::of_schedule;
-use crate::server::repositories::{RepositoriesError, told};
+use crate::server::repositories::RepositoriesError;
+use crate::server::told::{chain, told};
 
 /// How long a request stays that could not be done.
 const SHOWN: SignedDuration = SignedDuration::from_hours(24);
@@ -78,8 +77,7 @@ pub fn plan(
             false => refuse(format!("there is no Backup {name}")),
         };
     };
-    let phase = backup.status.as_ref().map(|status| status.phase);
-    match phase.unwrap_or_default() {
+    match backup.phase() {
         BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling => {
             return refuse(format!(
                 "the Backup {name} is being made: set spec.cancel in it first"
@@ -90,7 +88,7 @@ pub fn plan(
     let held = backup.annotations().contains_key(labels::BACKUP_ID);
     match location {
         // Nothing of it is in a repository that could be asked.
-        _ if !held && !may_be_stored(phase.unwrap_or_default()) => Step::Delete,
+        _ if !held && !may_be_stored(backup.phase()) => Step::Delete,
         None => refuse(format!(
             "the location {} of the Backup {name} is gone: its data stays where it is; to be rid of the object alone, delete it with \
              kubectl",
@@ -139,13 +137,7 @@ pub enum DeleteError {
 
 /// Runs until `context.stop` fires.
 pub async fn run(context: Context) {
-    let api: Api<DeleteBackupRequest> = Api::namespaced(context.client.clone(), &context.namespace);
-    let stop = context.stop.clone();
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, super::retry, Arc::new(context))
-        .for_each(|done| async { super::log("delete", done) })
-        .await;
+    super::watch(context, "delete", reconcile).await;
 }
 
 async fn reconcile(
@@ -162,9 +154,8 @@ async fn reconcile(
 }
 
 async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action, DeleteError> {
-    let namespace = &context.namespace;
-    let requests: Api<DeleteBackupRequest> = Api::namespaced(context.client.clone(), namespace);
-    let backups: Api<Backup> = Api::namespaced(context.client.clone(), namespace);
+    let requests = context.api::<DeleteBackupRequest>();
+    let backups = context.api::<Backup>();
     let name = &request.spec.backup_name;
     let refused = |source| DeleteError::Cluster {
         backup: name.clone(),
@@ -176,8 +167,7 @@ async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action
         .and_then(|b| b.spec.storage_location.as_ref())
     {
         Some(location) => {
-            let locations: Api<BackupStorageLocation> =
-                Api::namespaced(context.client.clone(), namespace);
+            let locations = context.api::<BackupStorageLocation>();
             locations.get_opt(location).await.map_err(refused)?
         }
         None => None,
@@ -190,7 +180,9 @@ async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action
     match plan(request, backup.as_ref(), location.as_ref(), context.now()) {
         Step::Wait { seconds } => Ok(Action::requeue(Duration::from_secs(seconds))),
         Step::Drop => {
-            drop_request(&requests, request).await.map_err(refused)?;
+            delete_present(&requests, &request.name_any())
+                .await
+                .map_err(refused)?;
             Ok(Action::await_change())
         }
         Step::Refuse { why } => {
@@ -219,14 +211,16 @@ async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action
             };
             counter.get_or_create_owned(&label).inc();
             if let Err(error) = &deleted {
-                let note = super::chain(error);
+                let note = chain(error);
                 context
                     .events
                     .warning(&backup, "DeletionFailed", &note)
                     .await;
             }
             deleted?;
-            drop_request(&requests, request).await.map_err(refused)?;
+            delete_present(&requests, &request.name_any())
+                .await
+                .map_err(refused)?;
             Ok(Action::await_change())
         }
     }
@@ -252,10 +246,8 @@ async fn delete(
     patch_status(requests, &request.name_any(), &begun)
         .await
         .map_err(refused)?;
-    let phase = backup.status.as_ref().map(|status| status.phase);
     if let Some(location) = &backup.spec.storage_location
-        && (may_be_stored(phase.unwrap_or_default())
-            || backup.annotations().contains_key(labels::BACKUP_ID))
+        && (may_be_stored(backup.phase()) || backup.annotations().contains_key(labels::BACKUP_ID))
     {
         let opened = context.repositories.get(location).await?;
         let deleting = json!({ "phase": BackupPhase::Deleting });
@@ -276,27 +268,9 @@ async fn delete(
             .collect();
         opened.repository.forget(&ids).await.map_err(engine)?;
     }
-    match backups.delete(&name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(refused(error)),
-    }
+    delete_present(backups, &name).await.map_err(refused)?;
     tracing::info!(backup = name, "deleted the backup; its bytes go at a prune");
     Ok(())
-}
-
-async fn drop_request(
-    requests: &Api<DeleteBackupRequest>,
-    request: &DeleteBackupRequest,
-) -> Result<(), kube::Error> {
-    let deleted = requests
-        .delete(&request.name_any(), &DeleteParams::default())
-        .await;
-    match deleted {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use serde::Serialize;
 
 use crate::api::labels::{self, label_value};
@@ -151,35 +151,21 @@ pub fn request_name(backup: &Backup) -> String {
 pub async fn run(context: Context) {
     let pace = context.settings.gc_frequency;
     // The first round waits until the locations have been looked at.
-    let mut wait = pace.min(Duration::from_secs(60));
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = context.stop.cancelled() => return,
-        }
-        wait = pace;
-        let round = tokio::select! {
-            round = collect(&context) => round,
-            () = context.stop.cancelled() => return,
-        };
-        if let Err(error) = round {
-            tracing::warn!(controller = "gc", "{}", super::chain(&error));
-        }
-    }
+    let first = pace.min(Duration::from_secs(60));
+    super::rounds(&context, "gc", first, pace, collect).await;
 }
 
 async fn collect(context: &Context) -> Result<(), kube::Error> {
-    let namespace = &context.namespace;
     let all = ListParams::default();
-    let backups: Api<Backup> = Api::namespaced(context.client.clone(), namespace);
+    let backups = context.api::<Backup>();
     let backups = backups.list(&all).await?.items;
-    let schedules: Api<Schedule> = Api::namespaced(context.client.clone(), namespace);
+    let schedules = context.api::<Schedule>();
     let schedules = schedules.list(&all).await?.items;
-    let locations: Api<BackupStorageLocation> = Api::namespaced(context.client.clone(), namespace);
+    let locations = context.api::<BackupStorageLocation>();
     let locations = locations.list(&all).await?.items;
     let names: Vec<String> = locations.iter().map(ResourceExt::name_any).collect();
     context.repositories.retain(&names);
-    let requests: Api<DeleteBackupRequest> = Api::namespaced(context.client.clone(), namespace);
+    let requests = context.api::<DeleteBackupRequest>();
     for going in plan(&backups, &schedules, &locations, context.now()) {
         let Some(backup) = backups
             .iter()

@@ -8,12 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::Api;
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use super::patch_status;
@@ -21,7 +18,8 @@ use crate::api::{BackupStorageLocation, Condition, LocationPhase, Time};
 use crate::server::context::Context;
 use crate::server::key;
 use crate::server::metrics::of_location;
-use crate::server::repositories::{RepositoriesError, told};
+use crate::server::repositories::RepositoriesError;
+use crate::server::told::{chain, told};
 
 /// The condition that says whether a location can be used.
 pub const AVAILABLE: &str = "Available";
@@ -158,14 +156,7 @@ pub fn judge(location: &BackupStorageLocation, finding: &Finding, now: Timestamp
 
 /// Runs until `context.stop` fires.
 pub async fn run(context: Context) {
-    let api: Api<BackupStorageLocation> =
-        Api::namespaced(context.client.clone(), &context.namespace);
-    let stop = context.stop.clone();
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, super::retry, Arc::new(context))
-        .for_each(|done| async { super::log("location", done) })
-        .await;
+    super::watch(context, "location", reconcile).await;
 }
 
 async fn reconcile(
@@ -191,15 +182,11 @@ async fn reconcile(
     let good = matches!(finding, Finding::Good { .. });
     gauge.set(i64::from(good));
     let verdict = judge(&location, &finding, context.now());
-    let api: Api<BackupStorageLocation> =
-        Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<BackupStorageLocation>();
     patch_status(&api, &name, &verdict.status).await?;
     if let Some((good, reason, note)) = &verdict.event {
         tracing::info!(location = name, reason, "{note}");
-        match good {
-            true => context.events.normal(&*location, reason, note).await,
-            false => context.events.warning(&*location, reason, note).await,
-        }
+        context.events.tell(&*location, *good, reason, note).await;
     }
     let pace = super::pace(
         location.spec.validation_frequency,
@@ -214,7 +201,7 @@ async fn check(location: &BackupStorageLocation, context: &Context) -> Finding {
         Err(error) => {
             return Finding::Bad {
                 reason: reason(&error),
-                message: super::chain(&error),
+                message: chain(&error),
             };
         }
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ark_engine::{Portion, PruneOptions, VerifyReport};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
@@ -26,7 +26,8 @@ use crate::api::{
 };
 use crate::server::context::Context;
 use crate::server::metrics::of_location;
-use crate::server::repositories::{Opened, RepositoriesError, told};
+use crate::server::repositories::{Opened, RepositoriesError};
+use crate::server::told::{chain, told};
 
 /// How many portions a verify period has: one a day of a month.
 const PORTIONS: u32 = 30;
@@ -107,25 +108,13 @@ pub enum MaintenanceError {
 
 /// Runs until `context.stop` fires.
 pub async fn run(context: Context) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(TICK.min(context.settings.prune_frequency)) => {}
-            () = context.stop.cancelled() => return,
-        }
-        let round = tokio::select! {
-            round = round(&context) => round,
-            // Dropped anywhere: every step of a prune or verify leaves a whole repository.
-            () = context.stop.cancelled() => return,
-        };
-        if let Err(error) = round {
-            tracing::warn!(controller = "maintenance", "{}", super::chain(&error));
-        }
-    }
+    let pace = TICK.min(context.settings.prune_frequency);
+    // A round may be dropped anywhere: every step of a prune or verify leaves a whole repository.
+    super::rounds(&context, "maintenance", pace, pace, round).await;
 }
 
 async fn round(context: &Context) -> Result<(), MaintenanceError> {
-    let locations: Api<BackupStorageLocation> =
-        Api::namespaced(context.client.clone(), &context.namespace);
+    let locations = context.api::<BackupStorageLocation>();
     for location in locations.list(&ListParams::default()).await?.items {
         let phase = location.status.as_ref().and_then(|status| status.phase);
         if phase != Some(LocationPhase::Available) {
@@ -145,8 +134,8 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
         for task in tasks {
             // One repository that fails holds up no other.
             if let Err(error) = work(&task, &location, context).await {
-                tracing::warn!(controller = "maintenance", "{}", super::chain(&error));
-                let note = super::chain(&error);
+                tracing::warn!(controller = "maintenance", "{}", chain(&error));
+                let note = chain(&error);
                 context
                     .events
                     .warning(&location, "MaintenanceFailed", &note)
@@ -189,7 +178,7 @@ async fn work(
         Task::Prune => prune(&opened, context).await?,
         Task::Verify { percent } => verify(*percent, &opened, location, context).await?,
     };
-    let api: Api<BackupRepository> = Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<BackupRepository>();
     patch_status(&api, &name, &status).await?;
     Ok(())
 }

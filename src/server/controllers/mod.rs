@@ -11,69 +11,116 @@ pub mod status;
 pub mod sync;
 
 use std::fmt::{Debug, Display};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::StreamExt;
 use jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::controller::Action;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{Lookup, ObjectRef};
 use kube::runtime::{controller, watcher};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::context::Context;
-use crate::api::GoDuration;
+use super::operation;
+use super::told::chain;
+use crate::api::{Backup, GoDuration, Restore};
 
 /// Starts the controllers. Each runs until `context.stop` fires.
 pub fn spawn(context: &Context) -> JoinSet<&'static str> {
+    let each = || context.clone();
+    let controllers: [(&str, BoxFuture<'static, ()>); 9] = [
+        ("the location controller", location::run(each()).boxed()),
+        (
+            "the backup controller",
+            operation::run::<Backup>(each()).boxed(),
+        ),
+        (
+            "the restore controller",
+            operation::run::<Restore>(each()).boxed(),
+        ),
+        ("the schedule controller", schedule::run(each()).boxed()),
+        ("the server status controller", status::run(each()).boxed()),
+        ("the delete controller", delete::run(each()).boxed()),
+        ("garbage collection", gc::run(each()).boxed()),
+        ("the sync controller", sync::run(each()).boxed()),
+        ("maintenance", maintenance::run(each()).boxed()),
+    ];
     let mut tasks = JoinSet::new();
-    let each = context.clone();
-    tasks.spawn(async move {
-        location::run(each).await;
-        "the location controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        backup::run(each).await;
-        "the backup controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        restore::run(each).await;
-        "the restore controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        schedule::run(each).await;
-        "the schedule controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        status::run(each).await;
-        "the server status controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        delete::run(each).await;
-        "the delete controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        gc::run(each).await;
-        "garbage collection"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        sync::run(each).await;
-        "the sync controller"
-    });
-    let each = context.clone();
-    tasks.spawn(async move {
-        maintenance::run(each).await;
-        "maintenance"
-    });
+    for (name, controller) in controllers {
+        tasks.spawn(controller.map(move |()| name));
+    }
     tasks
+}
+
+/// Reconciles all objects of a kind until `context.stop` fires.
+async fn watch<K, E, F>(
+    context: Context,
+    controller: &'static str,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    E: std::error::Error + Send + 'static,
+    F: Future<Output = Result<Action, E>> + Send + 'static,
+{
+    Controller::new(context.api::<K>(), watcher::Config::default())
+        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
+        .run(reconcile, retry, Arc::new(context))
+        .for_each(|done| async { log(controller, done) })
+        .await;
+}
+
+/// Does a round after `first`, and then one a `pace`, until `context.stop` fires. A round is dropped anywhere.
+async fn rounds<E: std::error::Error>(
+    context: &Context,
+    controller: &'static str,
+    first: Duration,
+    pace: Duration,
+    round: impl AsyncFn(&Context) -> Result<(), E>,
+) {
+    let mut wait = first;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = context.stop.cancelled() => return,
+        }
+        wait = pace;
+        let done = tokio::select! {
+            done = round(context) => done,
+            () = context.stop.cancelled() => return,
+        };
+        if let Err(error) = done {
+            tracing::warn!(controller, "{}", chain(&error));
+        }
+    }
+}
+
+/// Deletes an object, if it is there.
+///
+/// # Errors
+/// The apiserver's.
+async fn delete_present<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Patches the status of an object; a field that is `null` is removed.
@@ -82,7 +129,7 @@ pub fn spawn(context: &Context) -> JoinSet<&'static str> {
 /// The apiserver's.
 pub async fn patch_status<K>(api: &Api<K>, name: &str, status: &Value) -> Result<K, kube::Error>
 where
-    K: Clone + serde::de::DeserializeOwned + Debug,
+    K: Clone + DeserializeOwned + Debug,
 {
     let patch = Patch::Merge(serde_json::json!({ "status": status }));
     api.patch_status(name, &PatchParams::default(), &patch)
@@ -90,7 +137,7 @@ where
 }
 
 /// What happens after a reconciliation that failed: it is tried again soon. What it did before the error it does not do twice.
-pub fn retry<K, E: Display>(_object: Arc<K>, _error: &E, _context: Arc<Context>) -> Action {
+fn retry<K, E: Display>(_object: Arc<K>, _error: &E, _context: Arc<Context>) -> Action {
     Action::requeue(Duration::from_secs(5))
 }
 
@@ -109,20 +156,6 @@ pub fn log<K, E>(
         Err(controller::Error::ObjectNotFound(_)) => {}
         Err(error) => tracing::warn!(controller, "{}", chain(&error)),
     }
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(&format!(": {said}"));
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// How far the clocks of two replicas may be apart.

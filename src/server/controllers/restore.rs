@@ -4,27 +4,25 @@
 //!
 //! * Which backup is restored is on record before anything is touched: a restore of a schedule that is interrupted goes on
 //!   with the same backup.
-//! * What was begun and is not under way in this process was interrupted, and goes on where it stopped: the restored
-//!   objects themselves say what is done (`restore::journal`).
+//! * One that was interrupted goes on where it stopped: the restored objects themselves say what is done
+//!   (`restore::journal`).
 //! * A restore that is cancelled leaves what it has restored.
 //! * The outcome is written until the apiserver takes it, and put on record in the repository, if that can be written.
+//!
+//! That it is done once at a time, and goes on after an interruption, is [`crate::server::operation`]'s.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use ark_engine::store::StoreError;
 use ark_engine::{BackupRow, Repository};
-use futures::StreamExt;
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::runtime::controller::Action as Requeue;
-use kube::runtime::{Controller, watcher};
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use super::{chain, log, patch_status};
+use super::patch_status;
 use crate::api::labels::{self, BACKUP_ID, SCHEDULE_NAME, STORAGE_LOCATION};
 use crate::api::{
     Backup, BackupPhase, ObjectMeta, Restore, RestorePhase, RestoreProgress, RestoreStatus, Time,
@@ -32,59 +30,34 @@ use crate::api::{
 use crate::restore::{
     self, BackupSource, Key, Monitor, Options, Outcome, Plan, RestoreError, RestoreReport, document,
 };
-use crate::server::context::Context;
 use crate::server::insist::insist;
 use crate::server::metrics::of_schedule;
 use crate::server::opening::{Refusal, open};
-use crate::server::repositories::{Opened, told};
-use crate::server::running::Running;
+use crate::server::operation::{Job, Operation, PROGRESS, outcome};
+use crate::server::repositories::Opened;
+use crate::server::told::{chain, told};
 
-/// How often an object is looked at again while an operation on it is under way.
-const AGAIN: Duration = Duration::from_secs(20);
-/// How often progress is written.
-const PROGRESS: Duration = Duration::from_secs(1);
+impl Operation for Restore {
+    const WHAT: &'static str = "restore";
 
-/// What is to be done for a Restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Nothing: it is finished, or on its way out.
-    Nothing,
-    /// Work on it, from the beginning or from where it was interrupted.
-    Work,
-    /// Stop the work on it.
-    Cancel,
-    /// It is being worked on.
-    Watch,
-}
-
-/// Decides.
-pub fn decide(restore: &Restore, running: bool) -> Action {
-    let unfinished = match phase(restore) {
-        RestorePhase::New | RestorePhase::InProgress | RestorePhase::Canceling => true,
-        RestorePhase::FailedValidation
-        | RestorePhase::Completed
-        | RestorePhase::PartiallyFailed
-        | RestorePhase::Failed
-        | RestorePhase::Canceled => false,
-    };
-    let leaving = restore.metadata.deletion_timestamp.is_some();
-    match (unfinished, running) {
-        (true, true) if leaving || is_canceled(restore) => Action::Cancel,
-        (true, true) => Action::Watch,
-        (true, false) if !leaving => Action::Work,
-        _ => Action::Nothing,
+    fn is_wanted(&self) -> bool {
+        match self.phase() {
+            RestorePhase::New | RestorePhase::InProgress | RestorePhase::Canceling => true,
+            RestorePhase::FailedValidation
+            | RestorePhase::Completed
+            | RestorePhase::PartiallyFailed
+            | RestorePhase::Failed
+            | RestorePhase::Canceled => false,
+        }
     }
-}
 
-fn phase(restore: &Restore) -> RestorePhase {
-    restore
-        .status
-        .as_ref()
-        .map_or(RestorePhase::New, |status| status.phase)
-}
+    fn is_canceled(&self) -> bool {
+        self.spec.cancel.unwrap_or(false) || self.phase() == RestorePhase::Canceling
+    }
 
-fn is_canceled(restore: &Restore) -> bool {
-    restore.spec.cancel.unwrap_or(false) || phase(restore) == RestorePhase::Canceling
+    fn work(job: Job<Restore>) -> impl Future<Output = ()> + Send {
+        job.restore()
+    }
 }
 
 /// The newest Completed backup.
@@ -102,71 +75,6 @@ pub fn newest(backups: &[Backup]) -> Option<&Backup> {
         })
 }
 
-/// Works on Restores until the server stops.
-pub async fn run(context: Context) {
-    let running = Running::default();
-    let api: Api<Restore> = Api::namespaced(context.client.clone(), &context.namespace);
-    let shared = Arc::new((context.clone(), running.clone()));
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
-        .run(reconcile, again, shared)
-        .for_each(|done| async { log("restore", done) })
-        .await;
-    running.ended().await;
-}
-
-type Shared = Arc<(Context, Running)>;
-
-async fn reconcile(
-    restore: Arc<Restore>,
-    shared: Shared,
-) -> Result<Requeue, std::convert::Infallible> {
-    let (context, running) = &*shared;
-    let Some(uid) = restore.uid() else {
-        return Ok(Requeue::await_change());
-    };
-    match decide(&restore, running.has(&uid)) {
-        Action::Nothing => return Ok(Requeue::await_change()),
-        Action::Watch => {}
-        Action::Cancel => running.cancel(&uid),
-        Action::Work => running.start(&uid, |cancel| {
-            let job = Job {
-                api: Api::namespaced(context.client.clone(), &context.namespace),
-                backups: Api::namespaced(context.client.clone(), &context.namespace),
-                name: restore.name_any(),
-                uid: uid.clone(),
-                restore: (*restore).clone(),
-                context: context.clone(),
-                cancel,
-            };
-            async move {
-                let stop = job.context.stop.clone();
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => {}
-                    () = job.work() => {}
-                }
-            }
-        }),
-    }
-    Ok(Requeue::requeue(AGAIN))
-}
-
-fn again(_: Arc<Restore>, _: &std::convert::Infallible, _: Shared) -> Requeue {
-    Requeue::requeue(AGAIN)
-}
-
-/// The work on one Restore.
-struct Job {
-    context: Context,
-    api: Api<Restore>,
-    backups: Api<Backup>,
-    name: String,
-    uid: String,
-    restore: Restore,
-    cancel: CancellationToken,
-}
-
 /// Why there is no outcome.
 enum Stopped {
     /// It was not meant to go on.
@@ -177,17 +85,8 @@ enum Stopped {
     Failed(String),
 }
 
-impl Job {
-    async fn work(mut self) {
-        // What was seen may be older than what this process wrote itself.
-        let what = format!("restore {}", self.name);
-        let Some(fresh) = insist(&what, || self.api.get(&self.name)).await else {
-            return;
-        };
-        if fresh.metadata.uid.as_ref() != Some(&self.uid) || decide(&fresh, false) != Action::Work {
-            return;
-        }
-        self.restore = fresh;
+impl Job<Restore> {
+    async fn restore(mut self) {
         let status = match self.attempt().await {
             Ok(status) => status,
             Err(Stopped::Canceled) => self.ended(RestorePhase::Canceled),
@@ -205,12 +104,12 @@ impl Job {
     }
 
     fn started(&self) -> Option<Timestamp> {
-        Some(self.restore.status.as_ref()?.start_timestamp.as_ref()?.0)
+        Some(self.object.status.as_ref()?.start_timestamp.as_ref()?.0)
     }
 
     /// A status without a report.
     fn ended(&self, phase: RestorePhase) -> RestoreStatus {
-        let before = self.restore.status.clone().unwrap_or_default();
+        let before = self.object.status.clone().unwrap_or_default();
         RestoreStatus {
             phase,
             completion_timestamp: before
@@ -225,7 +124,7 @@ impl Job {
 
     async fn attempt(&mut self) -> Result<RestoreStatus, Stopped> {
         let begun = self.started().is_some();
-        if is_canceled(&self.restore) || self.cancel.is_cancelled() {
+        if self.object.is_canceled() || self.cancel.is_cancelled() {
             return Err(Stopped::Canceled);
         }
         let backup = self.backup().await?;
@@ -308,7 +207,7 @@ impl Job {
         self.context
             .metrics
             .restore_duration
-            .get_or_create(&of_schedule(self.restore.spec.schedule_name.as_deref()))
+            .get_or_create(&of_schedule(self.object.spec.schedule_name.as_deref()))
             .observe(took);
         Ok(status)
     }
@@ -316,29 +215,29 @@ impl Job {
     /// The Backup to restore; from now on it stays this one.
     async fn backup(&mut self) -> Result<Backup, Stopped> {
         let decided = self
-            .restore
+            .object
             .status
             .as_ref()
             .and_then(|status| status.backup_name.clone());
-        let schedule = self.restore.spec.schedule_name.clone();
+        let schedule = self.object.spec.schedule_name.clone();
         let name = match (decided, schedule) {
             (Some(name), _) => name,
             (None, Some(schedule)) => self.newest_of(&schedule).await?,
-            (None, None) => self.restore.spec.backup_name.clone(),
+            (None, None) => self.object.spec.backup_name.clone(),
         };
         let status = json!({ "backupName": name });
         let restore = self.write_status(&status).await;
-        self.restore = restore.ok_or(Stopped::Canceled)?;
+        self.object = restore.ok_or(Stopped::Canceled)?;
+        let backups = self.context.api::<Backup>();
         let what = format!("backup {name}");
-        let found = insist(&what, || self.backups.get_opt(&name)).await;
+        let found = insist(&what, || backups.get_opt(&name)).await;
         let Some(backup) = found.flatten() else {
             return Err(Stopped::Invalid(vec![format!(
                 "there is no Backup {name} in the namespace {}",
                 self.context.namespace
             )]));
         };
-        let phase = backup.status.as_ref().map_or(BackupPhase::New, |s| s.phase);
-        match phase {
+        match backup.phase() {
             BackupPhase::Completed | BackupPhase::PartiallyFailed => Ok(backup),
             phase => Err(Stopped::Invalid(vec![format!(
                 "the backup {name} is {phase}: only one that is Completed or PartiallyFailed can be restored"
@@ -352,7 +251,8 @@ impl Job {
             format!("backups of {schedule}"),
             ListParams::default().labels(&of),
         );
-        let listed = insist(&what, || self.backups.list(&of)).await;
+        let backups = self.context.api::<Backup>();
+        let listed = insist(&what, || backups.list(&of)).await;
         let listed = listed.map(|listed| listed.items).unwrap_or_default();
         match newest(&listed) {
             Some(backup) => Ok(backup.name_any()),
@@ -409,8 +309,8 @@ impl Job {
         let started = self.context.now();
         let status = json!({ "phase": RestorePhase::InProgress, "startTimestamp": Time(started) });
         let restore = self.write_status(&status).await;
-        self.restore = restore.ok_or(Stopped::Canceled)?;
-        let schedule = of_schedule(self.restore.spec.schedule_name.as_deref());
+        self.object = restore.ok_or(Stopped::Canceled)?;
+        let schedule = of_schedule(self.object.spec.schedule_name.as_deref());
         self.context
             .metrics
             .restore_attempts
@@ -421,8 +321,8 @@ impl Job {
 
     /// The Restore as the repository keeps it: it names the backup as the repository knows it.
     fn document(&self, row: &BackupRow) -> Restore {
-        let metadata = &self.restore.metadata;
-        let mut spec = self.restore.spec.clone();
+        let metadata = &self.object.metadata;
+        let mut spec = self.object.spec.clone();
         spec.backup_name = row.name.clone();
         Restore {
             metadata: ObjectMeta {
@@ -434,7 +334,7 @@ impl Job {
                 ..ObjectMeta::default()
             },
             spec,
-            status: self.restore.status.clone(),
+            status: self.object.status.clone(),
         }
     }
 
@@ -477,7 +377,7 @@ impl Job {
             return;
         };
         let metrics = &self.context.metrics;
-        let schedule = of_schedule(self.restore.spec.schedule_name.as_deref());
+        let schedule = of_schedule(self.object.spec.schedule_name.as_deref());
         match status.phase {
             RestorePhase::Completed => metrics.restore_success.get_or_create(&schedule).inc(),
             RestorePhase::PartiallyFailed => metrics.restore_partial.get_or_create(&schedule).inc(),
@@ -488,24 +388,20 @@ impl Job {
                 .inc(),
             _ => 0,
         };
-        let note = match (&status.failure_reason, status.validation_errors.as_slice()) {
-            (Some(reason), _) => reason.clone(),
-            (None, []) => format!(
-                "{} items, {} warnings, {} errors",
-                status.progress.unwrap_or_default().items_restored,
-                status.warnings,
-                status.errors
-            ),
-            (None, errors) => errors.join("; "),
-        };
+        let note = outcome(
+            status.failure_reason.as_ref(),
+            &status.validation_errors,
+            status.progress.unwrap_or_default().items_restored,
+            status.warnings,
+            status.errors,
+        );
         let reason = format!("Restore{}", status.phase);
+        let well = matches!(
+            status.phase,
+            RestorePhase::Completed | RestorePhase::Canceled
+        );
         let events = &self.context.events;
-        match status.phase {
-            RestorePhase::Completed | RestorePhase::Canceled => {
-                events.normal(&written, &reason, &note).await;
-            }
-            _ => events.warning(&written, &reason, &note).await,
-        }
+        events.tell(&written, well, &reason, &note).await;
         tracing::info!(restore = self.name, phase = %status.phase, note);
     }
 
@@ -556,6 +452,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::api::{BackupSpec, BackupStatus, RestoreSpec};
+    use crate::server::operation::{Action, decide};
 
     fn restore(phase: Option<RestorePhase>, cancel: bool) -> Restore {
         let spec = RestoreSpec {

@@ -11,17 +11,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, PostParams};
 use kube::runtime::controller::Action as Requeue;
-use kube::runtime::{Controller, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::{log, patch_status, retry};
+use super::patch_status;
 use crate::api::labels::{self, SCHEDULE_NAME};
 use crate::api::names::check_name;
 use crate::api::{Backup, BackupPhase, GoDuration, Schedule, SchedulePhase, Time};
@@ -142,29 +140,20 @@ fn owner(schedule: &Schedule) -> Option<OwnerReference> {
 }
 
 fn is_unfinished(backup: &Backup) -> bool {
-    let phase = backup
-        .status
-        .as_ref()
-        .map_or(BackupPhase::New, |status| status.phase);
     matches!(
-        phase,
+        backup.phase(),
         BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
     ) && !backup.annotations().contains_key(labels::BACKUP_ID)
 }
 
 /// Works on Schedules until the server stops.
 pub async fn run(context: Context) {
-    let api: Api<Schedule> = Api::namespaced(context.client.clone(), &context.namespace);
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
-        .run(reconcile, retry, Arc::new(context))
-        .for_each(|done| async { log("schedule", done) })
-        .await;
+    super::watch(context, "schedule", reconcile).await;
 }
 
 async fn reconcile(seen: Arc<Schedule>, context: Arc<Context>) -> Result<Requeue, kube::Error> {
-    let schedules: Api<Schedule> = Api::namespaced(context.client.clone(), &context.namespace);
-    let backups: Api<Backup> = Api::namespaced(context.client.clone(), &context.namespace);
+    let schedules = context.api::<Schedule>();
+    let backups = context.api::<Backup>();
     let name = seen.name_any();
     // What was seen may be older than what this process wrote itself: then a time would be due twice.
     let Some(schedule) = schedules.get_opt(&name).await? else {

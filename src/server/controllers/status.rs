@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::DeleteParams;
+use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
-use kube::runtime::{Controller, watcher};
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{log, patch_status, retry};
+use super::{delete_present, patch_status};
 use crate::api::{ServerStatusRequest, ServerStatusRequestPhase, ServerStatusRequestStatus, Time};
 use crate::server::context::Context;
 
@@ -45,19 +42,14 @@ pub fn decide(request: &ServerStatusRequest, now: Timestamp) -> Action {
 
 /// Answers until the server stops.
 pub async fn run(context: Context) {
-    let api: Api<ServerStatusRequest> = Api::namespaced(context.client.clone(), &context.namespace);
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
-        .run(reconcile, retry, Arc::new(context))
-        .for_each(|done| async { log("server status", done) })
-        .await;
+    super::watch(context, "server status", reconcile).await;
 }
 
 async fn reconcile(
     request: Arc<ServerStatusRequest>,
     context: Arc<Context>,
 ) -> Result<Requeue, kube::Error> {
-    let api: Api<ServerStatusRequest> = Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<ServerStatusRequest>();
     let name = request.name_any();
     match decide(&request, context.now()) {
         Action::Wait(left) => return Ok(Requeue::requeue(left)),
@@ -69,11 +61,7 @@ async fn reconcile(
             };
             patch_status(&api, &name, &json!(status)).await?;
         }
-        Action::Delete => match api.delete(&name, &DeleteParams::default()).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error),
-        },
+        Action::Delete => delete_present(&api, &name).await?,
     }
     Ok(Requeue::await_change())
 }

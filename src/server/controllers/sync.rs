@@ -13,11 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ark_engine::{BackupRow, BackupStatus as Ended};
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
-use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
@@ -228,14 +226,7 @@ pub enum SyncError {
 
 /// Runs until `context.stop` fires.
 pub async fn run(context: Context) {
-    let api: Api<BackupStorageLocation> =
-        Api::namespaced(context.client.clone(), &context.namespace);
-    let stop = context.stop.clone();
-    Controller::new(api, watcher::Config::default())
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, super::retry, Arc::new(context))
-        .for_each(|done| async { super::log("sync", done) })
-        .await;
+    super::watch(context, "sync", reconcile).await;
 }
 
 async fn reconcile(
@@ -259,8 +250,7 @@ async fn reconcile(
         () = context.stop.cancelled() => return Ok(Action::await_change()),
     };
     synced?;
-    let api: Api<BackupStorageLocation> =
-        Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<BackupStorageLocation>();
     patch_status(
         &api,
         &name,
@@ -283,7 +273,7 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
     let opened = context.repositories.get(&name).await?;
     let refused = |source| refused(&name, source);
     // The objects first: what is committed after this is in the rows, and its object is being made by somebody.
-    let backups: Api<Backup> = Api::namespaced(context.client.clone(), &context.namespace);
+    let backups = context.api::<Backup>();
     let listed = backups.list(&ListParams::default()).await;
     let listed = listed.map_err(refused)?.items;
     let view = opened
@@ -341,7 +331,7 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
         "epoch": view.number,
         "backups": living.count(),
     });
-    let api: Api<BackupRepository> = Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<BackupRepository>();
     if !is_in(&after, &json!(before)) {
         patch_status(&api, &name, &after).await.map_err(refused)?;
     }
@@ -352,7 +342,7 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
 async fn count(listed: &[Backup], context: &Context) -> Result<(), kube::Error> {
     let metrics = &context.metrics;
     metrics.backups.set(number(listed.len()));
-    let restores: Api<Restore> = Api::namespaced(context.client.clone(), &context.namespace);
+    let restores = context.api::<Restore>();
     let first = restores.list(&ListParams::default().limit(1)).await?;
     let rest = first.metadata.remaining_item_count.unwrap_or(0);
     metrics.restores.set(number(first.items.len()) + rest);
@@ -408,11 +398,7 @@ fn object(backup: &Backup) -> Object {
     Object {
         name: backup.name_any(),
         id: backup.annotations().get(labels::BACKUP_ID).cloned(),
-        phase: backup
-            .status
-            .as_ref()
-            .map(|status| status.phase)
-            .unwrap_or_default(),
+        phase: backup.phase(),
     }
 }
 
@@ -421,7 +407,7 @@ pub async fn repository_object(
     location: &BackupStorageLocation,
     context: &Context,
 ) -> Result<BackupRepository, kube::Error> {
-    let api: Api<BackupRepository> = Api::namespaced(context.client.clone(), &context.namespace);
+    let api = context.api::<BackupRepository>();
     let name = location.name_any();
     if let Some(found) = api.get_opt(&name).await? {
         return Ok(found);
