@@ -84,7 +84,10 @@ def main():
         os.mkdir(work)
         try:
             if args.full:
-                mount(top, work, args.chunks)
+                # The repository alone: the copy of the index is on a disk with room.
+                mount(top, f"{work}/disk", args.chunks)
+                os.mkdir(f"{work}/disk/repository")
+                os.symlink("disk/repository", f"{work}/repository")
             with open(f"{work}/key", "wb") as key:
                 key.write(bytes([7]) * 32)
             say(f"fill, {args.chunks} chunks, {garbage} % garbage", scale(work, "fill", str(args.chunks), garbage))
@@ -93,24 +96,25 @@ def main():
             say("open warm", scale(work, "open"))
             say("lookup", scale(work, "lookup", "200000"))
             if args.full:
-                fill_up(work)
+                fill_up(f"{work}/disk")
             say("prune", ark(work, "prune", "--now", limit=limit))
             say("prune again", ark(work, "prune", "--now"))
             if args.full:
-                os.remove(f"{work}/ballast")
+                os.remove(f"{work}/disk/ballast")
             say("verify", ark(work, "verify"))
         finally:
-            if os.path.ismount(work):
-                subprocess.run(["umount", work], check=True)
+            if os.path.ismount(f"{work}/disk"):
+                subprocess.run(["umount", f"{work}/disk"], check=True)
             shutil.rmtree(top)
 
 
-def mount(top, work, chunks):
-    """A file system with room for the repository and for its index's copy, and not for much more."""
+def mount(top, place, chunks):
+    """A file system with room for the repository, and not for much more."""
+    os.mkdir(place)
     with open(f"{top}/disk", "wb") as disk:
         disk.truncate((256 << 20) + 400 * chunks)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", f"{top}/disk"], check=True)
-    subprocess.run(["mount", "-o", "loop", f"{top}/disk", work], check=True)
+    subprocess.run(["mount", "-o", "loop", f"{top}/disk", place], check=True)
 
 
 if __name__ == "__main__":

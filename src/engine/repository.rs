@@ -240,7 +240,7 @@ impl Repository {
             .making(&stub_key)?;
         create_new(&store, &stub_key, bytes).await?;
 
-        if store.is_local() {
+        if store.is_on_a_disk() {
             let salt = env.salt();
             let bytes = sealer
                 .encode(

@@ -1,8 +1,8 @@
 //! A store in memory whose requests can be held up or refused one by one: for races.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use ark_engine::store::Store;
 use async_trait::async_trait;
@@ -84,6 +84,8 @@ pub struct Gate {
     /// Prefix, moment, and by how much what was there at that moment is shown older.
     ages: Arc<Mutex<Vec<(String, SystemTime, Duration)>>>,
     asked: Arc<Mutex<Vec<(Op, String)>>>,
+    /// Bytes that still fit.
+    room: Arc<Mutex<Option<u64>>>,
 }
 
 impl Gate {
@@ -93,7 +95,23 @@ impl Gate {
             stops: Arc::default(),
             ages: Arc::default(),
             asked: Arc::default(),
+            room: Arc::default(),
         }
+    }
+
+    /// The store as a disk.
+    pub fn disk(&self) -> Store {
+        Store::on_a_disk(Arc::new(self.clone()), "disk")
+    }
+
+    /// Lets no more than these bytes be added to what is there, unless something is deleted.
+    pub fn fill_up(&self, but: u64) {
+        *self.room.lock().unwrap() = Some(but);
+    }
+
+    /// Ends the limit, and says how many bytes were still free.
+    pub fn empty(&self) -> u64 {
+        self.room.lock().unwrap().take().unwrap()
     }
 
     pub fn store(&self) -> Store {
@@ -226,6 +244,13 @@ fn broken() -> Error {
     }
 }
 
+fn full() -> Error {
+    Error::Generic {
+        store: "gate",
+        source: Box::new(io::Error::from(io::ErrorKind::StorageFull)),
+    }
+}
+
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
@@ -247,6 +272,10 @@ impl ObjectStore for Gate {
         options: PutOptions,
     ) -> Result<PutResult> {
         let end = self.pass(Op::Put, path.as_ref()).await?;
+        if let Some(room) = self.room.lock().unwrap().as_mut() {
+            let size = payload.content_length() as u64;
+            *room = room.checked_sub(size).ok_or_else(full)?;
+        }
         let result = self.inner.put_opts(path, payload, options).await;
         match end {
             End::Lose => result.and(Err(broken())),
@@ -292,7 +321,11 @@ impl ObjectStore for Gate {
             async move {
                 let location = location?;
                 gate.pass(Op::Delete, location.as_ref()).await?;
+                let there = gate.inner.head(&location).await;
                 gate.inner.delete(&location).await?;
+                if let (Ok(meta), Some(room)) = (there, gate.room.lock().unwrap().as_mut()) {
+                    *room += meta.size;
+                }
                 Ok(location)
             }
         };

@@ -17,6 +17,7 @@ mod privilege;
 mod races;
 mod reference_model;
 mod repair;
+mod room;
 mod rotation;
 mod roundtrip;
 mod sim;

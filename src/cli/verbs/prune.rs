@@ -67,6 +67,13 @@ fn plan_text(plan: &PrunePlan) -> String {
 /// What the bucket keeps, and what was passed over.
 fn explain(report: &PruneReport) -> Vec<String> {
     let mut lines = Vec::new();
+    if report.left_for_room_bytes > 0 {
+        lines.push(format!(
+            "{} that nothing needs stay for now: the disk is full, and freeing them takes room first. Make room and run \
+             `ark prune` again",
+            human_size(report.left_for_room_bytes)
+        ));
+    }
     let kept = &report.kept;
     if kept.packs > 0 {
         let size = human_size(kept.bytes);
@@ -240,6 +247,9 @@ mod tests {
             "{told}"
         );
         report.lies.clear();
+        report.left_for_room_bytes = 5 << 20;
+        assert!(explain(&report)[0].starts_with("5.0MiB that nothing needs stay for now"));
+        report.left_for_room_bytes = 0;
         assert_eq!(explain(&report), Vec::<String>::new());
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod mark;
 mod plan;
 mod publish;
 pub(crate) mod repack;
+mod room;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,8 @@ use crate::{Error, Result};
 
 /// Transitions of one prune at most: condemn, drop, and what a lost race adds.
 const TRANSITIONS_MAX: u32 = 16;
+/// And on a full disk, where each one frees the room for the next.
+const SMALL_TRANSITIONS_MAX: u32 = 256;
 /// How long a tombstone waits before prune honours it.
 pub const GRACE_MS: i64 = 7 * 24 * 3600 * 1000;
 
@@ -87,6 +90,8 @@ pub struct PruneReport {
     pub kept_for: Vec<String>,
     /// Bytes that nothing needs inside packs that are needed.
     pub unused_bytes: u64,
+    /// Bytes that nothing needs and that stay because freeing them takes room first, of which a full disk has none.
+    pub left_for_room_bytes: u64,
     /// Packs that were to be rewritten, cannot be read, and are left as they are.
     pub damaged: Vec<String>,
     /// What the bucket keeps of the packs that were deleted.
@@ -134,7 +139,8 @@ impl Repository {
     }
 
     /// Collects garbage until nothing more can be dropped. With no other session open, the bytes are gone when it
-    /// returns.
+    /// returns. On a full disk it works in steps, none of which writes more than was lent or freed before; what no step has
+    /// the room for stays, and the report says how much.
     ///
     /// # Errors
     /// [`Error::Role`] without the signing key, damage that hides what is needed, or the store's. What was published
@@ -152,14 +158,20 @@ impl Repository {
         let before = self.store().counters();
         // An earlier prune's: it may be possible now.
         self.locked().clear();
-        let mut report = match self.prune_once(options, &mut progress).await {
-            // Another try, in the room that the reserve takes.
-            Err(Error::Store(StoreError::Full { .. })) if self.store().is_local() => {
-                self.lend_reserve().await?;
-                self.prune_once(options, &mut progress).await?
+        let mut report = PruneReport::default();
+        let mut rooms = room::LENT.iter().copied();
+        let mut room = None;
+        while let Err(error) = self
+            .prune_once(options, room, &mut report, &mut progress)
+            .await
+        {
+            // Another try, in the room that the reserve takes; in less, if somebody else takes of it too.
+            room = rooms.next();
+            if !is_full(&error) || !self.store().is_on_a_disk() || room.is_none() {
+                return Err(error);
             }
-            result => result?,
-        };
+            self.lend_reserve().await?;
+        }
         self.restore_reserve().await?;
         self.remove_replaced_records().await?;
         report.forged = self.forged();
@@ -174,40 +186,53 @@ impl Repository {
     async fn prune_once(
         &self,
         options: &PruneOptions,
+        room: Option<u64>,
+        report: &mut PruneReport,
         progress: &mut impl FnMut(&PrunePlan),
-    ) -> Result<PruneReport> {
+    ) -> Result<()> {
         let (session, _) = self.open_session(Activity::Prune).await?;
-        let result = self.prune_rounds(options, &session, progress).await;
-        if let Err(Error::Store(StoreError::Full { .. })) = &result
-            && self.store().is_local()
+        let result = self
+            .prune_rounds(options, room, &session, report, progress)
+            .await;
+        if let Err(error) = &result
+            && is_full(error)
+            && self.store().is_on_a_disk()
         {
             // Ending the session takes some room too; an open one would hold back what the next try can free.
             self.lend_reserve().await?;
         }
         let closed = session.close().await;
-        let report = result?;
-        closed?;
-        Ok(report)
+        result?;
+        closed
     }
 
     async fn prune_rounds(
         &self,
         options: &PruneOptions,
+        mut room: Option<u64>,
         session: &Session,
+        report: &mut PruneReport,
         progress: &mut impl FnMut(&PrunePlan),
-    ) -> Result<PruneReport> {
-        let mut report = PruneReport::default();
+    ) -> Result<()> {
         let mut cached = Cached::default();
         let mut damaged = BTreeSet::new();
-        for round in 0..TRANSITIONS_MAX {
+        let most = match room {
+            None => TRANSITIONS_MAX,
+            Some(_) => SMALL_TRANSITIONS_MAX,
+        };
+        for round in 0..most {
+            let written = self.store().counters().bytes_written;
             let mut facts = self
                 .prune_facts(options, Some(session), &mut cached)
                 .await?;
             facts.damaged.clone_from(&damaged);
+            facts.room = room;
             let plan = plan::plan(&facts, options)?;
             if round == 0 {
-                report.packs_before = plan.packs;
-                report.bytes_before = plan.bytes;
+                if room.is_none() {
+                    report.packs_before = plan.packs;
+                    report.bytes_before = plan.bytes;
+                }
                 progress(&plan);
             }
             report.packs_after = plan.packs;
@@ -217,6 +242,7 @@ impl Repository {
             report.kept_bytes = plan.kept_bytes;
             report.kept_for.clone_from(&plan.kept_for);
             report.unused_bytes = plan.unused_bytes;
+            report.left_for_room_bytes = plan.left_for_room_bytes;
             for lie in plan.lies.iter().cloned() {
                 if !report.lies.contains(&lie) {
                     report.lies.push(lie);
@@ -244,9 +270,15 @@ impl Repository {
                 report
                     .sessions_ended
                     .extend(plan.dead_sessions.iter().cloned());
+                let written = self.store().counters().bytes_written - written;
+                room = room.map(|room| (room + done.freed_bytes).saturating_sub(written));
             }
         }
         report.damaged = damaged.iter().map(layout::pack).collect();
-        Ok(report)
+        Ok(())
     }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Store(StoreError::Full { .. }))
 }

@@ -8,7 +8,7 @@ use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
-use super::PruneOptions;
+use super::{PruneOptions, room};
 use crate::confirmation::Lie;
 use crate::index::{Index, Loaded, MERGED_MAX};
 use crate::prune::mark::Marked;
@@ -53,6 +53,8 @@ pub struct Facts {
     pub corrected: BTreeSet<SegmentRef>,
     /// What was not true in them.
     pub lies: Vec<Lie>,
+    /// On a full disk: how many bytes the transition may write.
+    pub room: Option<u64>,
 }
 
 impl Facts {
@@ -119,6 +121,8 @@ pub struct PrunePlan {
     pub kept_bytes: u64,
     /// Bytes that nothing needs in packs that stay.
     pub unused_bytes: u64,
+    /// Bytes that nothing needs and that stay for now, because there is no room for what freeing them takes.
+    pub left_for_room_bytes: u64,
     /// What segments say of packs and is not true: none of it takes part.
     pub lies: Vec<Lie>,
     /// Commits below it count only if listed.
@@ -217,6 +221,10 @@ impl PrunePlan {
                 f,
                 "keep for a day what session {session} wrote, in case that it comes back: {kept} in all"
             )?;
+        }
+        if self.left_for_room_bytes > 0 {
+            let left = size(self.left_for_room_bytes);
+            writeln!(f, "leave for later, as there is no room: {left}")?;
         }
         writeln!(
             f,
@@ -355,7 +363,16 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         .filter(|l| facts.listed.contains_key(&l.pack) && !facts.damaged.contains(&l.pack))
         .copied()
         .collect();
-    plan.repack = choose_repack(&readable, options);
+    let worth = choose_repack(&readable, options);
+    plan.repack = match facts.room {
+        None => worth,
+        Some(room) => {
+            let left = room::drop_within(&mut plan, facts, room);
+            room::rewrite_within(&mut plan, facts, worth, left, |pack| {
+                usage.get(pack).map_or(0, |used| used.chunks)
+            })
+        }
+    };
     let rewritten: BTreeSet<PackName> = plan.repack.iter().map(|l| l.pack).collect();
     plan.condemned.extend(plan.repack.iter().map(|l| Condemned {
         pack: l.pack,
@@ -380,7 +397,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         .filter(|b| !listed.contains(&b.row.id))
         .count() as u64;
     let dropped: BTreeSet<PackName> = plan.drop.iter().map(|l| l.pack).collect();
-    plan.merge = choose_merge(index, &facts.corrected, &dropped);
+    plan.merge = choose_merge(index, &facts.corrected, &dropped, facts.room.is_none());
     Ok(plan)
 }
 
@@ -450,12 +467,13 @@ fn choose_repack(keep: &[PackLine], options: &PruneOptions) -> Vec<PackLine> {
     chosen.into_iter().collect()
 }
 
-/// The segments to replace: those that name dropped packs or are not true, and 8 of a size class. Each group becomes one segment, none
-/// larger than what fits into memory.
+/// The segments to replace: those that name dropped packs or are not true, and to be `tidy` 8 of a size class. Each group becomes one
+/// segment, none larger than what fits into memory.
 fn choose_merge(
     index: &Index,
     corrected: &BTreeSet<SegmentRef>,
     dropped: &BTreeSet<PackName>,
+    tidy: bool,
 ) -> Vec<Vec<SegmentRef>> {
     let outdated = |loaded: &Loaded| {
         let packs = &loaded.segment.tables.packs;
@@ -467,7 +485,7 @@ fn choose_merge(
         if outdated(loaded) {
             chosen.insert((loaded.reference.entries, &loaded.reference));
         }
-        if loaded.reference.entries <= MERGED_MAX / 2 {
+        if tidy && loaded.reference.entries <= MERGED_MAX / 2 {
             tiers
                 .entry(loaded.reference.entries.max(1).ilog2() / 3)
                 .or_default()

@@ -35,6 +35,8 @@ const DELETES: usize = 8;
 /// What a published transition did.
 pub(super) struct Done {
     pub deleted: u64,
+    /// Bytes of the packs and segments that were deleted.
+    pub freed_bytes: u64,
     /// Packs that were to be rewritten and cannot be read.
     pub damaged: BTreeSet<PackName>,
     /// What the bucket keeps of what was deleted.
@@ -217,6 +219,7 @@ impl Repository {
             refused: self.retained().into_keys().collect(),
             corrected,
             lies,
+            room: None,
         })
     }
 
@@ -399,8 +402,11 @@ impl Repository {
         let kept = self.kept(&facts.listed, &body.dropped).await?;
         self.delete_all(keys).await?;
         self.delete_all(stones).await?;
+        let packs = dropped.iter().filter_map(|pack| facts.listed.get(pack));
+        let segments = plan.merge.iter().flatten().map(|old| &old.size);
         Ok(Some(Done {
             deleted,
+            freed_bytes: packs.chain(segments).sum(),
             damaged,
             kept,
         }))
@@ -587,7 +593,7 @@ impl Repository {
 
     /// Puts the reserve back, if there is room.
     pub(super) async fn restore_reserve(&self) -> Result<()> {
-        if !self.store().is_local() || self.store().head(layout::RESERVE).await?.is_some() {
+        if !self.store().is_on_a_disk() || self.store().head(layout::RESERVE).await?.is_some() {
             return Ok(());
         }
         let document = ReserveDocument {

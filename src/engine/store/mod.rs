@@ -86,6 +86,8 @@ struct Inner {
     prefix: String,
     place: Place,
     local: Option<LocalRoot>,
+    /// Room ends as a disk's does.
+    disk: bool,
     /// Requests go over a network: they get time limits.
     remote: bool,
     /// Listings come in the order of keys.
@@ -115,6 +117,7 @@ impl Store {
                     .with_automatic_cleanup(true);
                 let mut inner = Inner::new(Arc::new(objects), shown.clone(), shown);
                 inner.local = Some(root);
+                inner.disk = true;
                 inner.ordered = true;
                 inner
             }
@@ -174,6 +177,15 @@ impl Store {
         }
     }
 
+    /// Wraps a connection made elsewhere like a disk, whose room ends: a repository keeps a reserve there.
+    pub fn on_a_disk(inner: Arc<dyn ObjectStore>, description: &str) -> Store {
+        let mut inner = Inner::new(inner, description.to_owned(), description.to_owned());
+        inner.disk = true;
+        Store {
+            inner: Arc::new(inner),
+        }
+    }
+
     /// The address, without secrets.
     pub fn url(&self) -> &str {
         &self.inner.place.url
@@ -182,6 +194,11 @@ impl Store {
     /// True for a folder of this machine.
     pub fn is_local(&self) -> bool {
         self.inner.local.is_some()
+    }
+
+    /// True for a place whose room ends as a disk's does.
+    pub fn is_on_a_disk(&self) -> bool {
+        self.inner.disk
     }
 
     /// The folder of a local store.
@@ -602,6 +619,7 @@ impl Inner {
             prefix: String::new(),
             place: Place { url, endpoint },
             local: None,
+            disk: false,
             remote: false,
             ordered: false,
             storage_class: None,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ark_format::layout;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -52,6 +53,8 @@ pub enum Fault {
     Pause,
     /// A listing in which an object that came or went meanwhile was shown or left out: no error, a choice.
     ListChoice,
+    /// The bucket is a disk, and it is full.
+    Full,
 }
 
 impl Fault {
@@ -83,7 +86,7 @@ impl Fault {
             }
             Fault::Conflict409 | Fault::Exists412 => op == Op::Put,
             Fault::Torn | Fault::Flipped => op == Op::Get,
-            Fault::ListChoice => false,
+            Fault::ListChoice | Fault::Full => false,
         }
     }
 
@@ -115,6 +118,8 @@ pub struct Weather {
     pub rates: Vec<(Fault, f64)>,
     /// Broken promises.
     pub tampering: Option<Tampering>,
+    /// The bucket is a disk with room for so many bytes.
+    pub room: Option<u64>,
 }
 
 /// What was done and went wrong.
@@ -160,6 +165,8 @@ pub struct State {
     pub objects: BTreeMap<String, Stored>,
     pub weather: Weather,
     pub faults_on: bool,
+    /// Bytes for which there is room.
+    pub room: Option<u64>,
     pub tally: Tally,
     /// Processes that run, for those of the same host.
     pub running: BTreeSet<String>,
@@ -186,6 +193,7 @@ impl Network {
                 objects: BTreeMap::new(),
                 weather,
                 faults_on: false,
+                room: None,
                 tally: Tally::default(),
                 running: BTreeSet::new(),
                 under_way: 0,
@@ -213,10 +221,23 @@ impl Network {
         state.trace = blake3::Hasher::new();
         state.tally = Tally::default();
         state.faults_on = true;
+        state.room = state.weather.room;
     }
 
     pub fn calm(&self) {
-        self.state().faults_on = false;
+        let mut state = self.state();
+        state.faults_on = false;
+        state.room = None;
+    }
+
+    /// Whether there is room for so many bytes.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let mut state = self.state();
+        let fits = state.room.is_none_or(|room| bytes as u64 <= room);
+        if !fits {
+            *state.tally.faults.entry(Fault::Full).or_default() += 1;
+        }
+        fits
     }
 
     /// A hash of all that happened.
@@ -297,6 +318,9 @@ impl Network {
             return true;
         }
         let bytes = bytes.clone();
+        state.room = state
+            .room
+            .map(|room| room.saturating_sub(bytes.len() as u64));
         let stored = Stored { bytes, modified_ms };
         state.objects.insert(key.to_owned(), stored);
         if tampering == Some(Tampering::LosesPacks) && state.rng.chance(0.05) {
@@ -311,7 +335,19 @@ impl Network {
     }
 
     pub fn delete(&self, key: &str) -> bool {
-        self.state().objects.remove(key).is_some()
+        let mut state = self.state();
+        let Some(stored) = state.objects.remove(key) else {
+            return false;
+        };
+        if let Some(room) = state.room {
+            let mut freed = stored.bytes.len() as u64;
+            if key == layout::RESERVE {
+                // Something else on the disk may be faster.
+                freed /= [1, 1, 4, 64][state.rng.below(4)];
+            }
+            state.room = Some(room + freed);
+        }
+        true
     }
 
     pub fn get(&self, key: &str) -> Option<Stored> {

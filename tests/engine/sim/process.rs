@@ -153,6 +153,7 @@ impl Process {
     pub fn store(self: &Arc<Process>, limits: bool) -> Store {
         let link = Arc::new(Link(Arc::clone(self)));
         match limits {
+            _ if self.network.state().weather.room.is_some() => Store::on_a_disk(link, "sim"),
             true => Store::over_network(link, "sim"),
             false => Store::from_object_store(link, "sim"),
         }
@@ -261,6 +262,9 @@ impl Process {
         }
         self.awake().await;
         let result = result.unwrap_or_else(|_| Err(reset()));
+        if op == Op::Put && result.as_ref().is_err_and(is_full) {
+            self.condition().excuses += 1;
+        }
         match fate.fault {
             Some(Fault::ErrorBefore | Fault::LostReply | Fault::Late) => Err(broken(fate.detail)),
             Some(Fault::Conflict409 | Fault::Exists412) => Err(exists(key)),
@@ -323,6 +327,21 @@ fn reset() -> Error {
         store: "sim",
         source: Box::new(HttpError::new(HttpErrorKind::Interrupted, cause)),
     }
+}
+
+fn full() -> Error {
+    Error::Generic {
+        store: "sim",
+        source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    let Error::Generic { source, .. } = error else {
+        return false;
+    };
+    let source = source.downcast_ref::<std::io::Error>();
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
 }
 
 /// A connection that broke, as the library tells it, or something less clear.
@@ -417,6 +436,9 @@ impl ObjectStore for Link {
         let key = path.to_string();
         let serve = move |network: Network, fate: Fate| -> BoxFuture<'static, Result<PutResult>> {
             Box::pin(async move {
+                if !network.has_room(bytes.len()) {
+                    return Err(full());
+                }
                 let bucket = network.clone();
                 let name = key.clone();
                 let effect = move || bucket.create(&name, &bytes);

@@ -44,7 +44,7 @@ pub fn run(seed: u64, tampering: Option<Tampering>, show: bool) -> Ended {
         .build()
         .unwrap();
     let mut rng = Rng::new(seed);
-    let settings = Settings::choose(&mut rng, tampering);
+    let settings = Settings::choose(&mut rng, tampering).on_a_disk(seed);
     if show {
         eprintln!("{settings:#?}");
     }

@@ -121,8 +121,18 @@ impl Settings {
                 latency: (1, high),
                 rates,
                 tampering,
+                room: None,
             },
         }
+    }
+
+    /// Some buckets are disks, with room for little more than what is in them. Their own generator keeps what other seeds mean.
+    pub fn on_a_disk(mut self, seed: u64) -> Settings {
+        let mut rng = Rng::new(seed ^ 0x0064_6973_6b00);
+        if rng.chance(0.15) {
+            self.weather.room = Some(rng.spread(10_000, 4_000_000));
+        }
+        self
     }
 
     pub fn kind(&self, rng: &mut Rng) -> Kind {
