@@ -165,6 +165,12 @@ pub struct BackupStatus {
     /// How much of it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<BackupProgress>,
+    /// How many bytes its objects have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logical_bytes: Option<u64>,
+    /// How many bytes it added to the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bytes: Option<u64>,
     /// How many warnings its log holds.
     #[serde(default)]
     pub warnings: u64,

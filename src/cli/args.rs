@@ -19,8 +19,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{env, exit};
 use backup::{
-    BackupCommand, BackupCreateArgs, BackupDeleteArgs, BackupDescribeArgs, BackupGetArgs, CatArgs,
-    DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
+    BackupCancelArgs, BackupCommand, BackupCreateArgs, BackupDeleteArgs, BackupDescribeArgs,
+    BackupGetArgs, CatArgs, DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
 };
 use global::GlobalArgs;
 use maintenance::{ForgetArgs, PruneArgs, RepairArgs, VerifyArgs};
@@ -99,6 +99,9 @@ pub enum Command {
     /// Same as `ark backup diff`
     #[command(subcommand, hide = true)]
     Diff(OfBackup<DiffArgs>),
+    /// Same as `ark backup cancel`
+    #[command(subcommand, hide = true)]
+    Cancel(OfBackup<BackupCancelArgs>),
     /// Same as `ark backup delete`
     #[command(subcommand)]
     Delete(OfBackup<BackupDeleteArgs>),
@@ -214,6 +217,7 @@ pub enum Verb {
     Ls(LsArgs),
     Cat(CatArgs),
     Diff(DiffArgs),
+    BackupCancel(BackupCancelArgs),
     BackupDelete(BackupDeleteArgs),
     Undelete(UndeleteArgs),
     RestoreCreate(RestoreCreateArgs),
@@ -277,6 +281,8 @@ impl Command {
             Command::Backup(BackupCommand::Diff(args)) | Command::Diff(OfBackup::Backup(args)) => {
                 Verb::Diff(args)
             }
+            Command::Backup(BackupCommand::Cancel(args))
+            | Command::Cancel(OfBackup::Backup(args)) => Verb::BackupCancel(args),
             Command::Backup(BackupCommand::Delete(args))
             | Command::Delete(OfBackup::Backup(args)) => Verb::BackupDelete(args),
             Command::Backup(BackupCommand::Undelete(args))
@@ -329,6 +335,7 @@ mod tests {
             ("backup ls x pods", "ls backup x pods"),
             ("backup cat x pods a/b", "cat backup x pods a/b"),
             ("backup diff a b", "diff backups a b"),
+            ("backup cancel x --wait", "cancel backup x --wait"),
             ("backup delete x --confirm", "delete backup x --confirm"),
             ("backup undelete x", "undelete backup x"),
             ("restore create x", "create restore x"),

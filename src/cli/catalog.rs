@@ -8,7 +8,6 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
-use super::time::{from_millis, from_seconds};
 use crate::api::{self, LabelSelector};
 use crate::cluster::Selector;
 
@@ -95,36 +94,18 @@ impl Entry {
         }
     }
 
-    /// The Backup as it was posted, and under `repository` what the repository knows of it.
-    pub fn json(&self) -> Value {
-        let row = &self.row;
-        let mut value = match &self.content {
+    /// The Backup as it was posted; only its name, if it cannot be read.
+    pub fn document(&self) -> Value {
+        match &self.content {
             Ok(content) => {
                 serde_json::from_slice(&content.manifest.document).unwrap_or(Value::Null)
             }
             Err(_) => json!({
                 "apiVersion": api::API_VERSION,
                 "kind": api::Backup::KIND,
-                "metadata": { "name": row.name },
+                "metadata": { "name": self.row.name },
             }),
-        };
-        if let Value::Object(map) = &mut value {
-            map.insert(
-                "repository".to_owned(),
-                json!({
-                    "id": row.id.to_string(),
-                    "status": self.status(),
-                    "cluster": { "id": row.cluster.id, "name": row.cluster.name },
-                    "created": from_millis(row.created).to_string(),
-                    "expires": row.expires.map(|at| from_seconds(at).to_string()),
-                    "items": row.counts.items,
-                    "failed": row.counts.failed,
-                    "logicalBytes": row.counts.bytes,
-                    "addedBytes": row.added_bytes(),
-                }),
-            );
         }
-        value
     }
 }
 

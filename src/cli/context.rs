@@ -9,6 +9,7 @@ use super::error::{Doing, Error, Result};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::Talk;
+use super::served::{self, Served};
 use super::settings::Settings;
 use super::time::from_millis;
 use super::unlock;
@@ -72,14 +73,38 @@ impl Context {
             .doing(doing())
     }
 
+    /// Whether this process does the work itself, on a repository that was named.
+    pub fn is_direct(&self) -> bool {
+        self.settings.repository.is_some()
+    }
+
     /// Connects to the cluster.
     pub async fn connect(&self) -> Result<Cluster> {
-        let options = ClusterOptions {
-            kubeconfig: self.settings.kube.kubeconfig.clone(),
-            context: self.settings.kube.context.clone(),
-        };
-        Cluster::connect(&options)
+        Cluster::connect(&self.cluster())
             .await
             .doing("cannot connect to the cluster")
+    }
+
+    /// The way to ark's server, and says that it is taken.
+    pub async fn serve(&self) -> Result<Served> {
+        if let Some(flag) = self.settings.of_repository.first() {
+            return Err(Error::only_direct(flag));
+        }
+        let cluster = Cluster::unidentified(&self.cluster())
+            .await
+            .map_err(served::unasked)?;
+        let namespace = &self.settings.kube.namespace;
+        self.talk.note(&format!(
+            "through the server, namespace {namespace} at {}",
+            cluster.server()
+        ));
+        Ok(Served::new(cluster, namespace))
+    }
+
+    fn cluster(&self) -> ClusterOptions {
+        ClusterOptions {
+            kubeconfig: self.settings.kube.kubeconfig.clone(),
+            context: self.settings.kube.context.clone(),
+        }
     }
 }

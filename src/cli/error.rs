@@ -28,6 +28,55 @@ pub enum Error {
     /// No repository is named.
     #[error("no repository is named")]
     NoRepository,
+    /// No repository is named, and the cluster cannot be asked for a server.
+    #[error("no repository is named, and the cluster cannot be asked for ark's server")]
+    Unasked {
+        /// Why.
+        #[source]
+        source: crate::cluster::Error,
+    },
+    /// The cluster does not know ark's kinds.
+    #[error("no repository is named, and the cluster at {server} does not know ark's {kind}")]
+    NoDefinitions {
+        /// The apiserver.
+        server: String,
+        /// The kind that was asked for.
+        kind: String,
+    },
+    /// Nobody works on ark's objects.
+    #[error("no repository is named, and no server of ark answers in the namespace {namespace}")]
+    NoServer {
+        /// The namespace.
+        namespace: String,
+    },
+    /// An object of ark's that is not there.
+    #[error("there is no {kind} {name:?} in the namespace {namespace}")]
+    NoNamed {
+        /// Its kind.
+        kind: String,
+        /// What was asked for.
+        name: String,
+        /// Where.
+        namespace: String,
+    },
+    /// An object of that name is there.
+    #[error("a {kind} {name:?} exists already in the namespace {namespace}")]
+    Exists {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Where.
+        namespace: String,
+    },
+    /// The server did not do it.
+    #[error("{what}: {}", why.join("; "))]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What the server says.
+        why: Vec<String>,
+    },
     /// Nothing says how to open the repository, and nobody can be asked.
     #[error("nothing says which key opens the repository {url}")]
     NoKey {
@@ -257,6 +306,26 @@ impl<T> Doing<T> for std::result::Result<T, crate::cluster::Error> {
 }
 
 impl Error {
+    /// A flag or verb that acts on a repository was given, and no repository.
+    pub fn only_direct(flag: &str) -> Error {
+        Error::Usage {
+            what: format!("{flag} needs the repository itself; ark's server does not do it"),
+            hint: Some(format!(
+                "give --repo URL or set ARK_REPOSITORY, or leave {flag} out"
+            )),
+        }
+    }
+
+    /// A flag or verb that a server acts on was given together with a repository.
+    pub fn only_served(flag: &str) -> Error {
+        Error::Usage {
+            what: format!("{flag} needs ark's server; a repository is named, so it is not asked"),
+            hint: Some(format!(
+                "leave out --repo and ARK_REPOSITORY, or leave {flag} out"
+            )),
+        }
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
@@ -275,7 +344,7 @@ impl Error {
             | Error::BadPassphrase { .. }
             | Error::Prompt(_) => Exit::Locked,
             Error::Engine { source, .. } => engine_exit(source),
-            Error::Cluster { source, .. } => cluster_exit(source),
+            Error::Cluster { source, .. } | Error::Unasked { source } => cluster_exit(source),
             Error::Capture(error) => capture_exit(error),
             Error::Restore(error) => restore_exit(error),
             Error::Document { .. } => Exit::Damage,
@@ -284,6 +353,11 @@ impl Error {
             Error::Write { .. }
             | Error::Server { .. }
             | Error::Declined
+            | Error::NoDefinitions { .. }
+            | Error::NoServer { .. }
+            | Error::NoNamed { .. }
+            | Error::Exists { .. }
+            | Error::Refused { .. }
             | Error::NoBackup { .. }
             | Error::NoCluster { .. }
             | Error::NoRestore { .. }
@@ -301,6 +375,31 @@ impl Error {
             Error::Settings(error) => return error.hint().into_iter().collect(),
             Error::Engine { source, .. } => return source.hint().into_iter().collect(),
             Error::Cluster { source, .. } => return source.hint().into_iter().collect(),
+            Error::Unasked { source } => {
+                return source
+                    .hint()
+                    .into_iter()
+                    .chain([OR_DIRECT.to_owned()])
+                    .collect();
+            }
+            Error::NoDefinitions { .. } => {
+                return vec![INSTALL.to_owned(), OR_DIRECT.to_owned()];
+            }
+            Error::NoServer { .. } => {
+                return vec![
+                    "start it (`ark server`), or name its namespace with -n".to_owned(),
+                    OR_DIRECT.to_owned(),
+                ];
+            }
+            Error::NoNamed {
+                kind, namespace, ..
+            } => {
+                return vec![format!(
+                    "`kubectl -n {namespace} get {}.{}` lists them",
+                    kind.to_lowercase(),
+                    crate::api::GROUP
+                )];
+            }
             Error::Capture(error) => return capture_hints(error),
             Error::Restore(error) => return error.hint().into_iter().collect(),
             Error::Server { source } => {
@@ -309,8 +408,9 @@ impl Error {
             Error::Selector { source, .. } => source.hint(),
             Error::Name(error) => error.hint(),
             Error::Usage { hint, .. } => return hint.clone().into_iter().collect(),
+            Error::Exists { .. } => "choose another name, or delete that one first",
             Error::NoRepository => {
-                "give --repo URL or set ARK_REPOSITORY, for example --repo file:///backups or s3://bucket/prefix"
+                "this needs the repository itself: give --repo URL or set ARK_REPOSITORY, for example --repo file:///backups or s3://bucket/prefix"
             }
             Error::NoKey { .. } => {
                 "give --key-file, --passphrase-file or --passphrase-command, or set ARK_PASSPHRASE; on a terminal ark asks"
@@ -368,6 +468,10 @@ impl Error {
         text
     }
 }
+
+const INSTALL: &str = "install ark's server in it: apply deploy/crds.yaml and run `ark server`";
+const OR_DIRECT: &str =
+    "or give --repo URL (ARK_REPOSITORY) to work on a repository without a server";
 
 fn engine_exit(error: &ark_engine::Error) -> Exit {
     use ark_engine::Error as E;

@@ -16,6 +16,7 @@ pub mod printer;
 pub mod progress;
 pub mod prompt;
 pub mod select;
+pub mod served;
 pub mod settings;
 pub mod size;
 pub mod spec;

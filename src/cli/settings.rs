@@ -161,8 +161,10 @@ pub struct KubeSettings {
 /// Everything resolved.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// URL of the repository.
+    /// URL of the repository; `None`: ark's server in the cluster does the work.
     pub repository: Option<String>,
+    /// The flags that were given and mean nothing without a repository.
+    pub of_repository: Vec<&'static str>,
     /// Where its key comes from.
     pub unlock: UnlockSource,
     /// How its object store is reached.
@@ -186,6 +188,7 @@ pub struct Settings {
 impl Settings {
     /// Resolves the arguments against the environment.
     pub fn resolve(args: GlobalArgs, env: &Environment) -> Result<Settings, SettingsError> {
+        let of_repository = of_repository(&args);
         let unlock = unlock(&args, env)?;
         let memory = number(args.tuning.memory, env, env::MEMORY)?.unwrap_or(DEFAULT_MEMORY);
         if memory < LEAST_MEMORY {
@@ -211,6 +214,7 @@ impl Settings {
         };
         Ok(Settings {
             repository: text(args.repository.repo, env, env::REPOSITORY)?,
+            of_repository,
             unlock,
             store: StoreSettings {
                 limit_upload,
@@ -232,6 +236,34 @@ impl Settings {
             log_filter,
         })
     }
+}
+
+/// Variables are set once for all that somebody does; a flag is meant.
+fn of_repository(args: &GlobalArgs) -> Vec<&'static str> {
+    let (repository, store, tuning) = (&args.repository, &args.store, &args.tuning);
+    [
+        ("--key-file", repository.key_file.is_some()),
+        ("--passphrase-file", repository.passphrase_file.is_some()),
+        (
+            "--passphrase-command",
+            repository.passphrase_command.is_some(),
+        ),
+        ("--s3-endpoint", store.s3_endpoint.is_some()),
+        ("--s3-region", store.s3_region.is_some()),
+        ("--s3-path-style", store.s3_path_style),
+        ("--ca-file", store.ca_file.is_some()),
+        ("--proxy", store.proxy.is_some()),
+        ("--storage-class", store.storage_class.is_some()),
+        ("--sse-kms-key", store.sse_kms_key.is_some()),
+        ("--limit-upload", tuning.limit_upload.is_some()),
+        ("--limit-download", tuning.limit_download.is_some()),
+        ("--memory", tuning.memory.is_some()),
+        ("--no-cache", tuning.no_cache),
+        ("--cache-dir", tuning.cache_dir.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(flag, given)| given.then_some(flag))
+    .collect()
 }
 
 fn unlock(args: &GlobalArgs, env: &Environment) -> Result<UnlockSource, SettingsError> {

@@ -2,16 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use super::args::backup::BackupCreateArgs;
 use super::args::filters::FilterArgs;
 use super::args::restore::{ExistingPolicy, RestoreCreateArgs};
 use super::args::values::Labels;
 use super::catalog::parse_selector;
 use super::error::{Error, Result};
-use crate::api::names::check_namespace;
-use crate::api::{BackupSpec, ExistingResourcePolicy, GoDuration, LabelSelector, RestoreSpec};
+use crate::api::names::{check_name, check_namespace};
+use crate::api::{
+    Backup, BackupSpec, ExistingResourcePolicy, GoDuration, LabelSelector, RestoreSpec, Schedule,
+};
 use crate::cluster::Selector;
+use crate::server::controllers::schedule;
+
+/// The Backup that these arguments ask for, whoever makes it. With a Schedule: as that one makes them, but for what the
+/// arguments say.
+pub fn backup_object(
+    args: &BackupCreateArgs,
+    namespace: &str,
+    schedule: Option<&Schedule>,
+    now: Timestamp,
+) -> Result<Backup> {
+    let mut wanted = match schedule {
+        // What the server keeps by default is the server's to say.
+        Some(schedule) => schedule::backup(schedule, namespace, now, None),
+        None => Backup::named(namespace, "", backup(&args.filters, args.ttl)?),
+    };
+    if let Some(name) = &args.name {
+        wanted.metadata.name = Some(name.clone());
+    }
+    check_name(
+        "backup",
+        wanted.metadata.name.as_deref().unwrap_or_default(),
+    )?;
+    if let Some(ttl) = args.ttl {
+        wanted.spec.ttl = Some(GoDuration(ttl));
+    }
+    if let Some(location) = &args.served.storage_location {
+        wanted.spec.storage_location = Some(location.clone());
+    }
+    if let Some(own) = labels(args.labels.clone()) {
+        let labels = wanted.metadata.labels.get_or_insert_default();
+        labels.extend(own);
+    }
+    Ok(wanted)
+}
 
 /// The spec of a backup.
 pub fn backup(filters: &FilterArgs, ttl: Option<SignedDuration>) -> Result<BackupSpec> {
@@ -107,6 +144,8 @@ fn selectors(filters: &FilterArgs) -> Result<(Option<LabelSelector>, Vec<LabelSe
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::cli::args::{Cli, Verb};
+    use clap::Parser;
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
@@ -124,6 +163,109 @@ mod tests {
         assert!(spec.included_namespaces.is_empty());
         assert_eq!(spec.included_resources, ["pods"]);
         assert_eq!(spec.label_selector, None);
+    }
+
+    /// Every way to say each of these, or not to say it.
+    const SAID: [&[&str]; 9] = [
+        &["", "--include-namespaces=a,b", "--include-namespaces=*"],
+        &["", "--exclude-namespaces=c"],
+        &["", "--include-resources=deploy,pods"],
+        &["", "--exclude-resources=events"],
+        &[
+            "",
+            "--include-cluster-resources",
+            "--include-cluster-resources=false",
+        ],
+        &["", "--selector=a=b,c", "--or-selector=a=b or c!=d"],
+        &["", "--ttl=7d"],
+        &["", "--labels=team=web"],
+        &["", "--storage-location=elsewhere"],
+    ];
+
+    fn lines() -> Vec<Vec<&'static str>> {
+        let mut lines: Vec<Vec<&str>> = vec![Vec::new()];
+        for ways in SAID {
+            let longer = lines.iter().flat_map(|line| {
+                ways.iter().map(|way| {
+                    let mut line = line.clone();
+                    line.extend(Some(*way).filter(|way| !way.is_empty()));
+                    line
+                })
+            });
+            lines = longer.collect();
+        }
+        lines
+    }
+
+    fn create(line: &[&str]) -> BackupCreateArgs {
+        let words = ["ark", "backup", "create", "x"].iter().chain(line);
+        match Cli::try_parse_from(words).unwrap().command.verb() {
+            Verb::BackupCreate(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Direct mode takes what the spec says; so does the server, from what it reads in the cluster.
+    #[test]
+    fn the_server_reads_what_direct_mode_would_do() {
+        let now = Timestamp::UNIX_EPOCH;
+        let lines = lines();
+        assert_eq!(lines.len(), 1728);
+        for line in lines {
+            let args = create(&line);
+            let posted = backup_object(&args, "heptio-ark", None, now).unwrap();
+            let read: Backup = serde_json::from_value(serde_json::json!(posted)).unwrap();
+            let mut does = read.spec;
+            assert_eq!(
+                does.storage_location.take(),
+                args.served.storage_location,
+                "{line:?}"
+            );
+            assert_eq!(does, backup(&args.filters, args.ttl).unwrap(), "{line:?}");
+            assert_eq!(read.metadata.labels, labels(args.labels), "{line:?}");
+            assert_eq!(read.metadata.name.as_deref(), Some("x"));
+        }
+    }
+
+    #[test]
+    fn a_backup_from_a_schedule_is_as_the_schedule_makes_them() {
+        let now: Timestamp = "2026-03-01T03:00:00Z".parse().unwrap();
+        let mut nightly: Schedule = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "nightly", "labels": { "team": "a" } },
+            "spec": {
+                "schedule": "@daily",
+                "template": { "includedNamespaces": ["shop"], "ttl": "24h" },
+            },
+        }))
+        .unwrap();
+        let schedule_says = schedule::backup(&nightly, "heptio-ark", now, None);
+        let words = "ark backup create --from-schedule nightly";
+        let parse = |words: &str| match Cli::try_parse_from(words.split(' '))
+            .unwrap()
+            .command
+            .verb()
+        {
+            Verb::BackupCreate(args) => args,
+            other => panic!("{other:?}"),
+        };
+        let made = backup_object(&parse(words), "heptio-ark", Some(&nightly), now).unwrap();
+        assert_eq!(made, schedule_says);
+        let words = format!("{words} --ttl 1h --labels team=b,x=y --storage-location l");
+        let made = backup_object(&parse(&words), "heptio-ark", Some(&nightly), now).unwrap();
+        assert_eq!(made.spec.ttl, Some("1h".parse().unwrap()));
+        assert_eq!(made.spec.storage_location.as_deref(), Some("l"));
+        let labels = made.metadata.labels.unwrap();
+        assert_eq!((labels["team"].as_str(), labels["x"].as_str()), ("b", "y"));
+        assert_eq!(labels[crate::api::labels::SCHEDULE_NAME], "nightly");
+        // A name that is too long is refused here, not by the apiserver.
+        nightly.metadata.name = Some("a".repeat(250));
+        let parsed = parse("ark backup create --from-schedule nightly");
+        assert!(backup_object(&parsed, "heptio-ark", Some(&nightly), now).is_err());
+        // What a schedule takes is the schedule's to say.
+        for flag in ["--selector a=b", "--include-namespaces a"] {
+            let line = format!("ark backup create --from-schedule nightly {flag}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{flag}");
+        }
     }
 
     #[test]

@@ -44,7 +44,20 @@ impl Cluster {
         Cluster::over(config, name).await
     }
 
-    pub(super) async fn over(mut config: Config, name: String) -> Result<Cluster> {
+    /// A connection that has not been used yet, not even to find out which cluster it is: somebody who may do nothing but
+    /// use ark's objects can use it.
+    pub async fn unidentified(options: &ClusterOptions) -> Result<Cluster> {
+        let (config, name) = configuration(options).await?;
+        Cluster::prepared(config, name)
+    }
+
+    pub(super) async fn over(config: Config, name: String) -> Result<Cluster> {
+        let cluster = Cluster::prepared(config, name)?;
+        cluster.identify().await?;
+        Ok(cluster)
+    }
+
+    fn prepared(mut config: Config, name: String) -> Result<Cluster> {
         config.connect_timeout = Some(Duration::from_secs(10));
         config.read_timeout = Some(Duration::from_secs(60));
         config.write_timeout = Some(Duration::from_secs(60));
@@ -61,20 +74,23 @@ impl Cluster {
             server: server.clone(),
             source: Box::new(source),
         })?;
-        let counter = Counter::default();
-        let cluster = Cluster(Arc::new(Inner {
+        Ok(Cluster(Arc::new(Inner {
             client,
             server,
             name,
             id: OnceLock::new(),
-            counter,
-        }));
+            counter: Counter::default(),
+        })))
+    }
+
+    /// Finds out which cluster it is.
+    pub async fn identify(&self) -> Result<()> {
         let path = "/api/v1/namespaces/kube-system";
         let call = Call {
             patience: Patience::SHORT,
             ..Call::new(Verb::Get, path)
         };
-        let body = cluster.call(&call).await?;
+        let body = self.call(&call).await?;
         let text = std::str::from_utf8(&body).map_err(|_| Error::NotText {
             path: path.to_owned(),
         })?;
@@ -82,11 +98,11 @@ impl Cluster {
             path: path.to_owned(),
             source,
         })?;
-        let _ = cluster.0.id.set(meta.uid.into_owned());
-        Ok(cluster)
+        let _ = self.0.id.set(meta.uid.into_owned());
+        Ok(())
     }
 
-    /// What the cluster is known by: the uid of its namespace `kube-system`.
+    /// What the cluster is known by: the uid of its namespace `kube-system`. Empty before it was identified.
     pub fn id(&self) -> &str {
         self.0.id.get().map_or("", String::as_str)
     }

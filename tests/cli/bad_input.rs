@@ -12,14 +12,87 @@ struct Case {
 
 const CASES: &[Case] = &[
     Case {
-        name: "no repository",
+        name: "no repository and no cluster",
         arguments: &["backup", "get"],
+        variables: &[],
+        code: 6,
+        says: &[
+            "no repository is named, and the cluster cannot be asked for ark's server: cannot use the kubeconfig",
+            "hint: name one with --kubeconfig",
+            "hint: or give --repo URL (ARK_REPOSITORY)",
+        ],
+    },
+    Case {
+        name: "no repository and a cluster that is not there",
+        arguments: &["--kubeconfig", "kubeconfig", "backup", "get"],
+        variables: &[],
+        code: 6,
+        says: &[
+            "through the server, namespace heptio-ark at https://127.0.0.1:1",
+            "no repository is named, and the cluster cannot be asked",
+            "hint: or give --repo URL",
+        ],
+    },
+    Case {
+        name: "no repository for a verb that a server does not do",
+        arguments: &["verify"],
         variables: &[],
         code: 2,
         says: &[
             "no repository is named",
-            "hint: give --repo URL or set ARK_REPOSITORY",
+            "give --repo URL or set ARK_REPOSITORY",
         ],
+    },
+    Case {
+        name: "a key without a repository",
+        arguments: &[
+            "--kubeconfig",
+            "kubeconfig",
+            "--key-file",
+            "key",
+            "backup",
+            "get",
+        ],
+        variables: &[],
+        code: 2,
+        says: &[
+            "--key-file needs the repository itself",
+            "hint: give --repo",
+        ],
+    },
+    Case {
+        name: "deleted backups through a server",
+        arguments: &["--kubeconfig", "kubeconfig", "backup", "get", "--deleted"],
+        variables: &[],
+        code: 2,
+        says: &["--deleted needs the repository itself", "hint: give --repo"],
+    },
+    Case {
+        name: "a location in a repository",
+        arguments: &[
+            "--repo",
+            "repo",
+            "--key-file",
+            "key",
+            "backup",
+            "create",
+            "x",
+            "--storage-location",
+            "l",
+        ],
+        variables: &[],
+        code: 2,
+        says: &[
+            "--storage-location needs ark's server",
+            "hint: leave out --repo and ARK_REPOSITORY",
+        ],
+    },
+    Case {
+        name: "a backup of this process is not canceled by another",
+        arguments: &["--repo", "repo", "backup", "cancel", "x"],
+        variables: &[],
+        code: 2,
+        says: &["cancel needs ark's server", "hint: leave out --repo"],
     },
     Case {
         name: "no such folder",

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::served::{Served, annotation, object};
 
-async fn fill(served: &Served, namespace: &str, objects: usize) {
+pub async fn fill(served: &Served, namespace: &str, objects: usize) {
     served.namespace(namespace).await;
     let maps: Api<ConfigMap> = Api::namespaced(served.client.clone(), namespace);
     for number in 0..objects {
@@ -30,7 +30,7 @@ async fn fill(served: &Served, namespace: &str, objects: usize) {
     }
 }
 
-async fn delete_namespace(served: &Served, namespace: &str) {
+pub async fn delete_namespace(served: &Served, namespace: &str) {
     let namespaces: Api<Namespace> = Api::all(served.client.clone());
     let uid = namespaces.get(namespace).await.unwrap().uid().unwrap();
     namespaces

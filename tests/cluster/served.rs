@@ -63,23 +63,33 @@ impl Served {
 
     /// A cluster with ark's definitions and no server.
     async fn empty(folder: Arc<TempDir>, arguments: &[&str]) -> Served {
+        let served = Served::bare(folder, arguments).await;
+        served.define().await;
+        served
+    }
+
+    /// A cluster with nothing of ark's.
+    pub async fn bare(folder: Arc<TempDir>, arguments: &[&str]) -> Served {
         let plane = ControlPlane::start().await.unwrap();
         let client = client(&plane).await;
-        apply_definitions(&client).await;
         let ark = ark().with("KUBECONFIG", plane.kubeconfig());
-        let served = Served {
+        Served {
             plane,
             client,
             ark,
             folder,
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             server: None,
-        };
-        served.namespace(NAMESPACE).await;
-        served
+        }
     }
 
-    async fn location(&self, access: &str) {
+    /// Brings ark's definitions and namespace.
+    pub async fn define(&self) {
+        apply_definitions(&self.client).await;
+        self.namespace(NAMESPACE).await;
+    }
+
+    pub async fn location(&self, access: &str) {
         let location = json!({
             "apiVersion": "ark.heptio.com/v1",
             "kind": "BackupStorageLocation",

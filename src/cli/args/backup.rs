@@ -24,6 +24,8 @@ pub enum BackupCommand {
     Cat(CatArgs),
     /// Compare two backups, or a backup and the cluster
     Diff(DiffArgs),
+    /// Stop backups that the server is making; nothing of them is kept
+    Cancel(BackupCancelArgs),
     /// Delete backups
     Delete(BackupDeleteArgs),
     /// Take back the deletion of a backup that no prune has removed yet
@@ -33,9 +35,11 @@ pub enum BackupCommand {
 /// `ark backup create`
 #[derive(Debug, Args)]
 pub struct BackupCreateArgs {
-    /// Name of the backup
-    pub name: String,
-    /// How long to keep it, like 30m, 24h, 7d; `ark forget --expired` deletes it then [default: for ever]
+    /// Name of the backup; with --from-schedule one is made if none is given
+    #[arg(required_unless_present = "from_schedule")]
+    pub name: Option<String>,
+    /// How long to keep it, like 30m, 24h, 7d; the server or `ark forget --expired` deletes it then [default: for ever,
+    /// or what the server was told]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub ttl: Option<SignedDuration>,
     /// Labels of the backup itself
@@ -44,9 +48,45 @@ pub struct BackupCreateArgs {
     /// Print what would be captured, with counts, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// What only a server does.
+    #[command(flatten)]
+    pub served: BackupServedArgs,
     /// Which objects.
     #[command(flatten)]
     pub filters: FilterArgs,
+}
+
+/// What only a server does.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Through the server")]
+pub struct BackupServedArgs {
+    /// The BackupStorageLocation that takes it [default: the default one]
+    #[arg(long, value_name = "LOCATION")]
+    pub storage_location: Option<String>,
+    /// Make a backup as this Schedule makes them
+    #[arg(
+        long,
+        value_name = "SCHEDULE",
+        conflicts_with_all = [
+            "include_namespaces", "exclude_namespaces", "include_resources", "exclude_resources",
+            "include_cluster_resources", "selector", "or_selector",
+        ]
+    )]
+    pub from_schedule: Option<String>,
+    /// Return when it has ended; the exit code says how
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `ark backup cancel`
+#[derive(Debug, Args)]
+pub struct BackupCancelArgs {
+    /// The backups
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Return when they have stopped
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Which cluster's backups.
@@ -176,6 +216,9 @@ pub struct BackupDeleteArgs {
     /// Do not ask
     #[arg(long)]
     pub confirm: bool,
+    /// Return when the server has deleted them
+    #[arg(long)]
+    pub wait: bool,
     /// Which cluster's.
     #[command(flatten)]
     pub cluster: ClusterArgs,

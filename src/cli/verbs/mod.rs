@@ -11,6 +11,7 @@ mod restore;
 mod server;
 mod verify;
 mod version;
+mod wait;
 
 use super::args::Verb;
 use super::args::repo::KeysCommand;
@@ -48,6 +49,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Ls(args) => backup::ls::run(args, context).await,
         Verb::Cat(args) => backup::cat::run(args, context).await,
         Verb::Diff(args) => backup::diff::run(args, context).await,
+        Verb::BackupCancel(args) => backup::cancel::run(args, context).await,
         Verb::BackupDelete(args) => backup::delete::run(args, context).await,
         Verb::Undelete(args) => backup::undelete::run(args, context).await,
         Verb::RestoreCreate(args) => restore::create::run(args, context).await,

@@ -189,7 +189,11 @@ impl Job<Backup> {
                 let added = committed.stats.added_bytes() + committed.manifest_bytes;
                 self.measure(&report, started, added);
                 Ok(Made {
-                    status: document.status.unwrap_or_default(),
+                    status: BackupStatus {
+                        logical_bytes: Some(report.bytes),
+                        added_bytes: Some(added),
+                        ..document.status.unwrap_or_default()
+                    },
                     id: committed.id,
                 })
             }
@@ -249,7 +253,10 @@ impl Job<Backup> {
         };
         let manifest = repository.manifest_of(row).await.map_err(failed)?;
         match serde_json::from_slice::<Backup>(&manifest.document) {
-            Ok(document) if document.metadata.uid.as_deref() == Some(&self.uid) => {
+            Ok(mut document) if document.metadata.uid.as_deref() == Some(&self.uid) => {
+                let status = document.status.get_or_insert_default();
+                status.logical_bytes = Some(row.counts.bytes);
+                status.added_bytes = Some(row.added_bytes());
                 Err(Stopped::Made(Box::new(document), row.id))
             }
             _ => Err(Stopped::Invalid(vec![format!(

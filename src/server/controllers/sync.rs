@@ -524,6 +524,8 @@ fn shown(
         .expires
         .and_then(|at| Timestamp::from_second(at).ok())
         .map(Time);
+    status.logical_bytes = Some(row.counts.bytes);
+    status.added_bytes = Some(row.added_bytes());
     backup.status = Some(status);
     backup
 }

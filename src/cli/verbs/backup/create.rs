@@ -2,14 +2,19 @@
 //!
 //! Ctrl-C drops the capture or the commit and aborts the session, so that the next prune reclaims what was written. An
 //! interrupt that comes while the commit is on its way may come too late: then the backup exists, and that is said.
+//! Through the server the verb makes a Backup object; [`served`] is that.
+
+mod served;
+
+pub use served::{has_ended, shown};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ark_engine::{BeginBackup, ClusterRef, Committed, WriteSession};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::names::check_name;
 use crate::api::{Backup, BackupPhase, Time};
 use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan, document};
 use crate::cli::args::backup::BackupCreateArgs;
@@ -25,10 +30,20 @@ use crate::cli::verbs::store_requests;
 use crate::cluster::Cluster;
 
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
-    check_name("backup", &args.name)?;
-    let spec = spec::backup(&args.filters, args.ttl)?;
-    let mut backup = Backup::named(&context.settings.kube.namespace, &args.name, spec);
-    backup.metadata.labels = spec::labels(args.labels.clone());
+    if !context.is_direct() && !(args.dry_run && args.served.from_schedule.is_none()) {
+        return served::run(args, context).await;
+    }
+    for (flag, given) in [
+        ("--storage-location", args.served.storage_location.is_some()),
+        ("--from-schedule", args.served.from_schedule.is_some()),
+    ] {
+        if given && context.is_direct() {
+            return Err(Error::only_served(flag));
+        }
+    }
+    let namespace = context.settings.kube.namespace.clone();
+    let mut backup = spec::backup_object(&args, &namespace, None, context.now())?;
+    let name = backup.name_any();
     if args.dry_run {
         return dry_run(&backup, context).await;
     }
@@ -45,15 +60,15 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
     let started = context.now();
     let session = interrupt
         .unless(repository.begin_backup(BeginBackup {
-            name: args.name.clone(),
+            name: name.clone(),
             cluster: ClusterRef {
                 id: cluster.id().to_owned(),
                 name: cluster.name().to_owned(),
             },
         }))
         .await?
-        .doing(format!("cannot begin the backup {}", args.name))?;
-    let watch = Arc::new(Watch::new(&context.talk, &args.name));
+        .doing(format!("cannot begin the backup {}", name))?;
+    let watch = Arc::new(Watch::new(&context.talk, &name));
     let plan = Arc::new(plan);
     let captured = interrupt
         .unless(capture::capture(
@@ -80,11 +95,11 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
     let commit = match document::commit(&backup, outcome.root, &report) {
         Ok(commit) => commit,
         Err(source) => {
-            let of = format!("the backup {}", args.name);
+            let of = format!("the backup {}", name);
             return Err(abort(&session, context, Error::Document { of, source }).await);
         }
     };
-    let doing = format!("cannot commit the backup {}", args.name);
+    let doing = format!("cannot commit the backup {}", name);
     let committed = match interrupt.unless(session.commit(commit)).await {
         Ok(committed) => committed.doing(doing),
         Err(interrupted) => {
@@ -111,14 +126,29 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
         &repository.store().counters(),
         seconds,
     );
-    context.printer.one(&value, &backup_name(&args.name), || {
-        text(&args.name, &report, &committed, seconds)
-    })?;
-    Ok(match report.phase() {
+    let summary = Summary {
+        phase: report.phase(),
+        items: report.objects,
+        bytes: report.bytes,
+        added: added(&committed),
+        failed: report.failed,
+        errors: 0,
+        seconds,
+    };
+    context
+        .printer
+        .one(&value, &backup_name(&name), || summary.text(&name))?;
+    Ok(exit(report.phase()))
+}
+
+/// The exit code of a backup that ended so.
+fn exit(phase: BackupPhase) -> Exit {
+    match phase {
         BackupPhase::Completed => Exit::Ok,
         BackupPhase::PartiallyFailed => Exit::PartiallyFailed,
+        BackupPhase::FailedValidation => Exit::Usage,
         _ => Exit::Failure,
-    })
+    }
 }
 
 async fn prepare(cluster: &Cluster, backup: &Backup) -> Result<Plan> {
@@ -208,20 +238,36 @@ fn added(committed: &Committed) -> u64 {
     committed.stats.added_bytes() + committed.manifest_bytes
 }
 
-fn text(name: &str, report: &CaptureReport, committed: &Committed, seconds: f64) -> String {
-    let missing = match report.failed {
-        0 => String::new(),
-        1 => ", 1 resource not completely captured".to_owned(),
-        n => format!(", {n} resources not completely captured"),
-    };
-    format!(
-        "{} {}: {} items, {}{missing}; added {} in {seconds:.1}s\n",
-        backup_name(name),
-        report.phase(),
-        grouped(report.objects),
-        human_size(report.bytes),
-        human_size(added(committed)),
-    )
+/// A backup that has ended, in a line.
+struct Summary {
+    phase: BackupPhase,
+    items: u64,
+    bytes: u64,
+    added: u64,
+    failed: u64,
+    errors: u64,
+    seconds: f64,
+}
+
+impl Summary {
+    fn text(&self, name: &str) -> String {
+        let missing = match (self.failed, self.errors) {
+            (0, 0) => String::new(),
+            (0, 1) => ", 1 error".to_owned(),
+            (0, n) => format!(", {n} errors"),
+            (1, _) => ", 1 resource not completely captured".to_owned(),
+            (n, _) => format!(", {n} resources not completely captured"),
+        };
+        format!(
+            "{} {}: {} items, {}{missing}; added {} in {:.1}s\n",
+            backup_name(name),
+            self.phase,
+            grouped(self.items),
+            human_size(self.bytes),
+            human_size(self.added),
+            self.seconds,
+        )
+    }
 }
 
 /// Shows a capture on stderr.

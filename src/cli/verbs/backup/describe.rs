@@ -1,11 +1,16 @@
 //! `ark backup describe`
 
-use ark_engine::Repository;
+use ark_engine::{BackupRow, Repository};
+use jiff::Timestamp;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::choose::Objects;
+use super::line::Line;
 use super::{objects, rows};
-use crate::api::{BackupSpec, Captured, ResourceEntry};
+use crate::api::{Backup, BackupSpec, Captured, ResourceEntry};
 use crate::cli::args::backup::BackupDescribeArgs;
+use crate::cli::args::global::Output;
 use crate::cli::catalog::{self, Entry, backup_name, selector_text};
 use crate::cli::context::Context;
 use crate::cli::error::{Doing, Error, Result};
@@ -13,12 +18,23 @@ use crate::cli::exit::Exit;
 use crate::cli::objects::{BackedUpResource, resources};
 use crate::cli::printer::{Description, Listing, Table};
 use crate::cli::size::{grouped, human_size};
-use crate::cli::time::{from_millis, from_now, from_seconds, table_time};
+use crate::cli::time::{from_millis, from_now, table_time};
 
-/// A backup and, with `--details`, its resources.
+/// A backup and what is known of it.
 struct Described {
-    entry: Entry,
+    line: Line,
+    /// Absent if it cannot be read.
+    backup: Option<Backup>,
+    /// What only the repository knows.
+    record: Option<Record>,
+    /// Its resources, with `--details`.
     resources: Option<Vec<Counted>>,
+}
+
+/// What only the repository knows.
+struct Record {
+    row: BackupRow,
+    finished: Option<(Timestamp, String)>,
 }
 
 /// A resource with the number of its objects.
@@ -29,16 +45,12 @@ struct Counted {
 
 pub async fn run(args: BackupDescribeArgs, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();
-    let described = interrupt.unless(describe(&args, context)).await??;
-    let mut exit = Exit::Ok;
-    for one in &described {
-        if let Err(error) = &one.entry.content {
-            context.talk.line(&error.report());
-            exit = Exit::Damage;
-        }
-    }
+    let (described, exit) = match context.is_direct() {
+        true => interrupt.unless(direct(&args, context)).await??,
+        false => (interrupt.unless(served(&args, context)).await??, Exit::Ok),
+    };
     match context.printer.format() {
-        crate::cli::args::global::Output::Table | crate::cli::args::global::Output::Wide => {
+        Output::Table | Output::Wide => {
             let texts: Vec<String> = described.iter().map(|one| text(one, context)).collect();
             context.printer.text(&texts.join("\n\n"))?;
         }
@@ -47,7 +59,7 @@ pub async fn run(args: BackupDescribeArgs, context: &mut Context) -> Result<Exit
             items: described.iter().map(value).collect(),
             names: described
                 .iter()
-                .map(|one| backup_name(&one.entry.row.name))
+                .map(|one| backup_name(&one.line.name))
                 .collect(),
             single: described.len() == 1,
         })?,
@@ -55,7 +67,25 @@ pub async fn run(args: BackupDescribeArgs, context: &mut Context) -> Result<Exit
     Ok(exit)
 }
 
-async fn describe(args: &BackupDescribeArgs, context: &Context) -> Result<Vec<Described>> {
+async fn served(args: &BackupDescribeArgs, context: &Context) -> Result<Vec<Described>> {
+    if args.details {
+        return Err(Error::only_direct("--details"));
+    }
+    let served = context.serve().await?;
+    let objects = Objects::read(&served, args.cluster.cluster.as_deref()).await?;
+    let chosen = objects.named(&args.names, &served)?;
+    Ok(chosen
+        .into_iter()
+        .map(|chosen| Described {
+            line: chosen.line,
+            backup: Some(chosen.found.object),
+            record: None,
+            resources: None,
+        })
+        .collect())
+}
+
+async fn direct(args: &BackupDescribeArgs, context: &Context) -> Result<(Vec<Described>, Exit)> {
     let repository = context.open().await?;
     let rows = rows(&repository, &args.cluster).await?;
     let chosen = args
@@ -63,15 +93,37 @@ async fn describe(args: &BackupDescribeArgs, context: &Context) -> Result<Vec<De
         .iter()
         .map(|name| rows.find(name).cloned())
         .collect::<Result<Vec<_>>>()?;
+    let mut exit = Exit::Ok;
     let mut described = Vec::new();
     for entry in catalog::load(&repository, &chosen).await {
         let resources = match args.details {
             true => Some(count(&repository, &entry).await?),
             false => None,
         };
-        described.push(Described { entry, resources });
+        let line = Line::of_entry(&entry);
+        let (backup, finished) = match entry.content {
+            Ok(content) => {
+                let manifest = content.manifest;
+                let finished = (from_millis(manifest.finished), manifest.tool);
+                (Some(content.backup), Some(finished))
+            }
+            Err(error) => {
+                context.talk.line(&error.report());
+                exit = Exit::Damage;
+                (None, None)
+            }
+        };
+        described.push(Described {
+            line,
+            backup,
+            record: Some(Record {
+                row: entry.row,
+                finished,
+            }),
+            resources,
+        });
     }
-    Ok(described)
+    Ok((described, exit))
 }
 
 /// Counts the objects of each resource by a walk over all keys; no object is read.
@@ -101,7 +153,7 @@ async fn count(repository: &Repository, entry: &Entry) -> Result<Vec<Counted>> {
 }
 
 fn value(one: &Described) -> Value {
-    let mut value = one.entry.json();
+    let mut value = one.line.json();
     if let (Value::Object(map), Some(resources)) = (&mut value, &one.resources) {
         let resources: Vec<Value> = resources
             .iter()
@@ -113,75 +165,87 @@ fn value(one: &Described) -> Value {
 }
 
 fn text(one: &Described, context: &Context) -> String {
-    let entry = &one.entry;
-    let row = &entry.row;
-    let time = |at| table_time(at, &context.zone);
+    let line = &one.line;
+    let time = |at: Option<Timestamp>| at.map(|at| table_time(at, &context.zone));
     let mut out = Description::default();
-    out.field("Name", row.name.clone())
-        .field("ID", row.id.to_string())
-        .field(
-            "Cluster",
-            format!("{} ({})", row.cluster.name, row.cluster.id),
-        )
-        .field("Status", entry.status());
-    if let Ok(content) = &entry.content {
-        let backup = &content.backup;
-        out.field(
-            "Namespace",
-            backup.metadata.namespace.clone().unwrap_or_default(),
-        )
-        .field("Labels", pairs(backup.metadata.labels.as_ref()))
-        .field("Annotations", pairs(backup.metadata.annotations.as_ref()));
+    let (id, name) = &line.cluster;
+    out.field("Name", line.name.clone())
+        .field("ID", line.id.clone().unwrap_or_default())
+        .field("Cluster", format!("{name} ({id})"))
+        .field("Status", line.status.clone());
+    let record = one.record.as_ref();
+    let status = one.backup.as_ref().and_then(|backup| backup.status.clone());
+    let status = status.unwrap_or_default();
+    if let Some(backup) = &one.backup {
+        out.field("Namespace", backup.namespace().unwrap_or_default())
+            .field("Labels", pairs(backup.metadata.labels.as_ref()))
+            .field("Annotations", pairs(backup.metadata.annotations.as_ref()));
         spec(&mut out, &backup.spec);
-        out.field("Started", time(from_millis(row.created)))
-            .field("Finished", time(from_millis(content.manifest.finished)));
-        if let Some(status) = &backup.status {
-            out.field("Warnings", status.warnings.to_string())
-                .field("Errors", status.errors.to_string())
-                .field("Failure", status.failure_reason.clone().unwrap_or_default());
-        }
-        out.field("Made by", content.manifest.tool.clone());
-    } else {
-        out.field("Started", time(from_millis(row.created)));
     }
-    let expires = row.expires.map(from_seconds);
-    out.field(
-        "Expires",
-        expires
-            .map(|at| format!("{} ({})", time(at), from_now(at, context.now())))
-            .unwrap_or_default(),
-    );
-    let stats = &row.stats;
-    out.field("Items", grouped(row.counts.items))
-        .field("Not captured", grouped(row.counts.failed))
-        .field("Size", human_size(row.counts.bytes))
-        .field(
-            "Added",
-            format!(
-                "{} (data {}, tree {}, trailers {}, index {}, padding {}, control {})",
-                human_size(row.added_bytes()),
-                human_size(stats.data_bytes),
-                human_size(stats.tree_bytes),
-                human_size(stats.trailer_bytes),
-                human_size(stats.index_bytes),
-                human_size(stats.padding_bytes),
-                human_size(stats.control_bytes + row.manifest_size),
-            ),
-        )
-        .field(
-            "Chunks",
-            format!(
-                "{} new, {} reused",
-                grouped(stats.new_chunks),
-                grouped(stats.reused_chunks)
-            ),
-        );
+    out.field("Started", time(line.created).unwrap_or_default());
+    if one.backup.is_some() {
+        let finished = match record.and_then(|record| record.finished.as_ref()) {
+            Some((at, _)) => Some(*at),
+            None => status.completion_timestamp.map(|at| at.0),
+        };
+        out.field("Finished", time(finished).unwrap_or_default())
+            .field("Warnings", status.warnings.to_string())
+            .field("Errors", status.errors.to_string())
+            .field("Failure", status.failure_reason.unwrap_or_default());
+        if !status.validation_errors.is_empty() {
+            out.field("Refused", status.validation_errors.join("\n"));
+        }
+    }
+    if let Some((_, tool)) = record.and_then(|record| record.finished.as_ref()) {
+        out.field("Made by", tool.clone());
+    }
+    let left = |at| from_now(at, context.now());
+    let expires = line
+        .expires
+        .map(|at| format!("{} ({})", table_time(at, &context.zone), left(at)));
+    out.field("Expires", expires.unwrap_or_default())
+        .field("Items", line.items.map(grouped).unwrap_or_default());
+    if let Some(failed) = line.failed {
+        out.field("Not captured", grouped(failed));
+    }
+    out.field("Size", line.bytes.map(human_size).unwrap_or_default());
+    let added = line.added.map(human_size).unwrap_or_default();
+    match record {
+        Some(record) => written(&mut out, &added, &record.row),
+        None => {
+            out.field("Added", added);
+        }
+    }
     let mut text = out.render();
     if let Some(resources) = &one.resources {
         text.push('\n');
         text.push_str(&resource_table(resources).render(true));
     }
     text
+}
+
+fn written(out: &mut Description, added: &str, row: &BackupRow) {
+    let stats = &row.stats;
+    out.field(
+        "Added",
+        format!(
+            "{added} (data {}, tree {}, trailers {}, index {}, padding {}, control {})",
+            human_size(stats.data_bytes),
+            human_size(stats.tree_bytes),
+            human_size(stats.trailer_bytes),
+            human_size(stats.index_bytes),
+            human_size(stats.padding_bytes),
+            human_size(stats.control_bytes + row.manifest_size),
+        ),
+    )
+    .field(
+        "Chunks",
+        format!(
+            "{} new, {} reused",
+            grouped(stats.new_chunks),
+            grouped(stats.reused_chunks)
+        ),
+    );
 }
 
 fn spec(out: &mut Description, spec: &BackupSpec) {
@@ -209,6 +273,9 @@ fn spec(out: &mut Description, spec: &BackupSpec) {
             "TTL",
             spec.ttl.map(|ttl| ttl.to_string()).unwrap_or_default(),
         );
+    if let Some(location) = &spec.storage_location {
+        out.field("Location", location.clone());
+    }
 }
 
 /// `key=value` lines.

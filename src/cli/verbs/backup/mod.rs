@@ -1,11 +1,14 @@
 //! `ark backup …`
 
+pub mod cancel;
 pub mod cat;
+mod choose;
 pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod diff;
 pub mod get;
+mod line;
 pub mod logs;
 pub mod ls;
 pub mod undelete;
