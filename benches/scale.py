@@ -5,7 +5,7 @@ Each chunk is 128 bytes of noise, so that a million of them is a matter of secon
 their number. Backup "all" has every chunk, "kept" a random share of them; "all" is forgotten and pruned. Prints a JSON line
 a step: seconds, store requests, peak anonymous memory. Prune and verify are those of `ark` itself, whose allocator has
 settings of its own. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk (needs a writable memory
-controller, version 1). --full prunes on a file system that is full (mounts one of its own, as root). Needs
+controller, version 1). --index ends before the prune, and tells what the copy of the index takes on disk. --full prunes on a file system that is full (mounts one of its own, as root). Needs
 `cargo build --release -p ark --bins` and `cargo build --release -p ark-engine --example scale` first.
 """
 import argparse, json, os, shutil, subprocess, sys, tempfile, time
@@ -66,6 +66,11 @@ def fill_up(folder):
                 block //= 2
 
 
+def disk_use(folder):
+    found = (os.lstat(os.path.join(top, file)) for top, _, files in os.walk(folder) for file in files)
+    return sum(stat.st_blocks * 512 for stat in found)
+
+
 def say(step, figures):
     print(json.dumps({"step": step, **figures}), flush=True)
 
@@ -76,6 +81,7 @@ def main():
     parser.add_argument("--garbage", default="1,10,50")
     parser.add_argument("--limit", action="store_true")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--index", action="store_true")
     args = parser.parse_args()
     limit = 2 * ((64 << 20) + 2 * args.chunks) if args.limit else None
     for garbage in args.garbage.split(","):
@@ -95,6 +101,9 @@ def main():
             say("open cold", scale(work, "open"))
             say("open warm", scale(work, "open"))
             say("lookup", scale(work, "lookup", "200000"))
+            if args.index:
+                say("copy", {"bytes": disk_use(f"{work}/cache")})
+                continue
             if args.full:
                 fill_up(f"{work}/disk")
             say("prune", ark(work, "prune", "--now", limit=limit))

@@ -229,7 +229,8 @@ impl Repository {
             facts.room = room;
             let plan = plan::plan(&facts, options)?;
             if round == 0 {
-                if room.is_none() {
+                // The first try may have failed before it got here.
+                if report.packs_before == 0 {
                     report.packs_before = plan.packs;
                     report.bytes_before = plan.bytes;
                 }
