@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ark_format::documents::SegmentRef;
 use ark_format::{ChunkId, SessionId, layout};
 
+use bytes::Bytes;
+
 use crate::Result;
 use crate::index::{IndexSegment, Loaded};
 use crate::repository::Repository;
@@ -51,10 +53,10 @@ impl Added {
     ) -> Result<()> {
         let mut number = self.writing.lock().await;
         let key = layout::segment(session, *number);
-        let bytes = repository.encode_segment(&key, &segment)?;
+        let bytes = Bytes::from(repository.encode_segment(&key, &segment)?);
         let size = bytes.len() as u64;
+        repository.create_segment(&key, bytes.clone()).await?;
         repository.inner.cache.put(&key, &bytes).await;
-        repository.create_segment(&key, bytes).await?;
         self.segments
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -3,7 +3,10 @@
 //! It keeps the objects as they are in the bucket, sealed; they are write-once, so a copy is never stale, and each use
 //! authenticates it again, so a changed copy is only a miss. A cache that cannot be written is no error.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -14,17 +17,34 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: Option<PathBuf>,
+    rests: Arc<AtomicBool>,
 }
 
 impl Cache {
     /// A cache in `folder`, or none.
     pub fn new(folder: Option<PathBuf>) -> Cache {
-        Cache { folder }
+        Cache {
+            folder,
+            rests: Arc::default(),
+        }
     }
 
-    /// Its folder.
+    /// Where something may be written.
     pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
+        let rests = self.rests.load(Ordering::Relaxed);
+        self.folder.as_deref().filter(|_| !rests)
+    }
+
+    /// Whether what it keeps takes room where `other` is.
+    pub fn shares_a_disk_with(&self, other: &Path) -> bool {
+        let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
+        let folder = self.folder.as_deref().and_then(device);
+        folder.is_some() && folder == device(other)
+    }
+
+    /// Keeps nothing more for a while; what is there is used.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {
@@ -73,8 +93,8 @@ impl Cache {
 
     /// Keeps a copy of an object.
     pub async fn put(&self, key: &str, bytes: &[u8]) {
+        let Some(folder) = self.folder() else { return };
         let Some(path) = self.path(key) else { return };
-        let Some(folder) = path.parent() else { return };
         // Written aside and renamed: a torn copy would cost a fetch each time.
         let aside = path.with_extension(format!("tmp{}", std::process::id()));
         let written = async {
@@ -83,6 +103,7 @@ impl Cache {
             tokio::fs::rename(&aside, &path).await
         };
         if let Err(error) = written.await {
+            let _ = tokio::fs::remove_file(&aside).await;
             tracing::debug!(key, %error, "the local cache cannot be written");
         }
     }

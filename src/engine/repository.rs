@@ -128,6 +128,28 @@ impl Repository {
     /// # Errors
     /// [`Error::AlreadyARepository`], [`Error::Foreign`], or the store's.
     pub async fn init(store: Store, env: Env, options: InitOptions) -> Result<Initialised> {
+        let (repository, recovery_key) = Self::make(store, env, &options.unlock, true).await?;
+        Ok(Initialised {
+            repository,
+            recovery_key: recovery_key.unwrap_or_default(),
+        })
+    }
+
+    /// As [`Repository::init`], without a recovery key: nobody is there who could keep it. The key given is the only one until
+    /// [`Repository::add_key`] or [`Repository::add_recovery_key`].
+    ///
+    /// # Errors
+    /// As [`Repository::init`].
+    pub async fn init_with_one_key(store: Store, env: Env, unlock: &Unlock) -> Result<Repository> {
+        Ok(Self::make(store, env, unlock, false).await?.0)
+    }
+
+    async fn make(
+        store: Store,
+        env: Env,
+        unlock: &Unlock,
+        recoverable: bool,
+    ) -> Result<(Repository, Option<String>)> {
         if store.head(layout::CONFIG).await?.is_some() {
             return Err(Error::AlreadyARepository {
                 url: store.url().to_owned(),
@@ -178,13 +200,17 @@ impl Repository {
             label: "first key".to_owned(),
             keys: keys.clone(),
         };
-        slots::create(&store, &env, cipher, id, &options.unlock, &document).await?;
-        let (recovery, recovery_key) = slots::new_recovery_key(&env);
-        let document = SlotDocument {
-            label: "recovery key".to_owned(),
-            ..document
-        };
-        slots::create(&store, &env, cipher, id, &recovery, &document).await?;
+        slots::create(&store, &env, cipher, id, unlock, &document).await?;
+        let mut recovery_key = None;
+        if recoverable {
+            let (recovery, text) = slots::new_recovery_key(&env);
+            let document = SlotDocument {
+                label: "recovery key".to_owned(),
+                ..document
+            };
+            slots::create(&store, &env, cipher, id, &recovery, &document).await?;
+            recovery_key = Some(text);
+        }
 
         let data_key_name = layout::data_key(1);
         let data_key = DataKey {
@@ -256,12 +282,8 @@ impl Repository {
         }
         let bytes = Config::encode(&settings, &keys.settings_mac_key()).making(layout::CONFIG)?;
         create_new(&store, layout::CONFIG, bytes).await?;
-        let repository =
-            Repository::open(store, env, &options.unlock, OpenOptions::default()).await?;
-        Ok(Initialised {
-            repository,
-            recovery_key,
-        })
+        let repository = Repository::open(store, env, unlock, OpenOptions::default()).await?;
+        Ok((repository, recovery_key))
     }
 
     /// Opens a repository.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use ark_format::documents::SegmentRef;
 use ark_format::segment::{Entry, FrameRow, PackRow, Segment, SegmentSealer, Tables};
 use ark_format::{ChunkId, PackName, SessionId, layout};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 
@@ -397,7 +398,7 @@ impl Repository {
     }
 
     /// Creates the object of a new segment. Another one under its name would be taken for it.
-    pub(crate) async fn create_segment(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+    pub(crate) async fn create_segment(&self, key: &str, bytes: Bytes) -> Result<()> {
         match self.store().create(key, bytes.into()).await? {
             Created::New => Ok(()),
             Created::Exists(_) => {

@@ -25,6 +25,7 @@ use serde::Serialize;
 pub use plan::{PackLine, PrunePlan};
 
 use self::publish::Cached;
+use self::room::Room;
 use crate::confirmation::Lie;
 use crate::repository::Repository;
 use crate::session::Session;
@@ -159,20 +160,13 @@ impl Repository {
         // An earlier prune's: it may be possible now.
         self.locked().clear();
         let mut report = PruneReport::default();
-        let mut rooms = room::LENT.iter().copied();
-        let mut room = None;
-        while let Err(error) = self
-            .prune_once(options, room, &mut report, &mut progress)
-            .await
-        {
-            // Another try, in the room that the reserve takes; in less, if somebody else takes of it too.
-            room = rooms.next();
-            if !is_full(&error) || !self.store().is_on_a_disk() || room.is_none() {
-                return Err(error);
-            }
-            self.lend_reserve().await?;
+        let pruned = self.prune_in_room(options, &mut report, &mut progress);
+        let pruned = pruned.await;
+        self.inner.cache.rest(false);
+        if !pruned.as_ref().is_err_and(is_full) {
+            self.restore_reserve().await?;
         }
-        self.restore_reserve().await?;
+        pruned?;
         self.remove_replaced_records().await?;
         report.forged = self.forged();
         let refused = self.retained().into_iter();
@@ -183,10 +177,33 @@ impl Repository {
         Ok(report)
     }
 
+    async fn prune_in_room(
+        &self,
+        options: &PruneOptions,
+        report: &mut PruneReport,
+        progress: &mut impl FnMut(&PrunePlan),
+    ) -> Result<()> {
+        let mut room = None;
+        for next in room::TRIES {
+            match self.prune_once(options, room, report, progress).await {
+                Err(error) if is_full(&error) && self.store().is_on_a_disk() => {}
+                result => return result,
+            }
+            self.lend_reserve().await?;
+            room = Some(next);
+            // What it would write of what is lent is not counted.
+            let repository = self.store().local_path();
+            let shared =
+                repository.is_some_and(|folder| self.inner.cache.shares_a_disk_with(folder));
+            self.inner.cache.rest(shared);
+        }
+        self.prune_once(options, room, report, progress).await
+    }
+
     async fn prune_once(
         &self,
         options: &PruneOptions,
-        room: Option<u64>,
+        room: Option<Room>,
         report: &mut PruneReport,
         progress: &mut impl FnMut(&PrunePlan),
     ) -> Result<()> {
@@ -194,14 +211,14 @@ impl Repository {
         let result = self
             .prune_rounds(options, room, &session, report, progress)
             .await;
-        if let Err(error) = &result
-            && is_full(error)
-            && self.store().is_on_a_disk()
-        {
+        let closed = match session.close().await {
             // Ending the session takes some room too; an open one would hold back what the next try can free.
-            self.lend_reserve().await?;
-        }
-        let closed = session.close().await;
+            Err(error) if is_full(&error) && self.store().is_on_a_disk() => {
+                self.lend_reserve().await?;
+                session.close().await
+            }
+            closed => closed,
+        };
         result?;
         closed
     }
@@ -209,7 +226,7 @@ impl Repository {
     async fn prune_rounds(
         &self,
         options: &PruneOptions,
-        mut room: Option<u64>,
+        mut room: Option<Room>,
         session: &Session,
         report: &mut PruneReport,
         progress: &mut impl FnMut(&PrunePlan),
@@ -259,6 +276,7 @@ impl Repository {
                 // What lies elsewhere may have its own place there from now on.
                 cached.marked = None;
             }
+            let mut freed = 0;
             if let Some(done) = self.transition(&facts, &plan, session, round).await? {
                 report.epochs += 1;
                 report.packs_repacked += (plan.repack.len() - done.damaged.len()) as u64;
@@ -271,8 +289,11 @@ impl Repository {
                 report
                     .sessions_ended
                     .extend(plan.dead_sessions.iter().cloned());
+                freed = done.freed_bytes;
+            }
+            if let Some(room) = &mut room {
                 let written = self.store().counters().bytes_written - written;
-                room = room.map(|room| (room + done.freed_bytes).saturating_sub(written));
+                room.bytes = (room.bytes + freed).saturating_sub(written);
             }
         }
         report.damaged = damaged.iter().map(layout::pack).collect();

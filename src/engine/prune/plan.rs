@@ -8,7 +8,8 @@ use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
 use serde::Serialize;
 
-use super::{PruneOptions, room};
+use super::PruneOptions;
+use super::room::{self, Room};
 use crate::confirmation::Lie;
 use crate::index::{Index, Loaded, MERGED_MAX};
 use crate::prune::mark::Marked;
@@ -53,8 +54,10 @@ pub struct Facts {
     pub corrected: BTreeSet<SegmentRef>,
     /// What was not true in them.
     pub lies: Vec<Lie>,
-    /// On a full disk: how many bytes the transition may write.
-    pub room: Option<u64>,
+    /// Bytes of the head's body.
+    pub body_size: u64,
+    /// On a full disk: what the transition may write.
+    pub(super) room: Option<Room>,
 }
 
 impl Facts {
@@ -243,13 +246,15 @@ impl fmt::Display for PrunePlan {
 
 /// How much of a pack is needed.
 #[derive(Default)]
-struct Usage {
+pub(super) struct Usage {
     /// Bytes of frames; headers, trailers and padding are nobody's.
     frames: u64,
     /// The share of them that is needed, each frame by its chunks.
-    used: u64,
+    pub used: u64,
+    /// Bytes of the frames of which anything is needed.
+    pub touched: u64,
     /// Chunks needed.
-    chunks: u64,
+    pub chunks: u64,
 }
 
 /// Decides one transition.
@@ -368,9 +373,7 @@ pub fn plan(facts: &Facts, options: &PruneOptions) -> Result<PrunePlan> {
         None => worth,
         Some(room) => {
             let left = room::drop_within(&mut plan, facts, room);
-            room::rewrite_within(&mut plan, facts, worth, left, |pack| {
-                usage.get(pack).map_or(0, |used| used.chunks)
-            })
+            room::rewrite_within(&mut plan, facts, worth, left, &usage)
         }
     };
     let rewritten: BTreeSet<PackName> = plan.repack.iter().map(|l| l.pack).collect();
@@ -430,6 +433,7 @@ fn usage(facts: &Facts) -> Result<BTreeMap<PackName, Usage>> {
                 let chunks = u64::from(*chunks);
                 total.frames += u64::from(row.stored);
                 total.used += u64::from(row.stored) * chunks / u64::from(row.chunks);
+                total.touched += u64::from(row.stored) * chunks.min(1);
                 total.chunks += chunks;
             }
         }
@@ -467,8 +471,8 @@ fn choose_repack(keep: &[PackLine], options: &PruneOptions) -> Vec<PackLine> {
     chosen.into_iter().collect()
 }
 
-/// The segments to replace: those that name dropped packs or are not true, and to be `tidy` 8 of a size class. Each group becomes one
-/// segment, none larger than what fits into memory.
+/// The segments to replace: those that name dropped packs or are not true; to be `tidy` also 8 of a size class, and several at once. Each
+/// group becomes one segment, none larger than what fits into memory.
 fn choose_merge(
     index: &Index,
     corrected: &BTreeSet<SegmentRef>,
@@ -501,7 +505,7 @@ fn choose_merge(
     for (size, reference) in chosen {
         entries += size;
         match groups.last_mut() {
-            Some(group) if entries <= MERGED_MAX => group.push(reference.clone()),
+            Some(group) if tidy && entries <= MERGED_MAX => group.push(reference.clone()),
             _ => {
                 entries = size;
                 groups.push(vec![reference.clone()]);

@@ -9,6 +9,7 @@ use ark_format::documents::{Activity, Claim, EpochBody, EpochStub, Retired, Segm
 use ark_format::envelope::Kind;
 use ark_format::layout::{self, Object};
 use ark_format::{PackName, SessionId};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::mark::{Marked, mark};
@@ -35,7 +36,7 @@ const DELETES: usize = 8;
 /// What a published transition did.
 pub(super) struct Done {
     pub deleted: u64,
-    /// Bytes of the packs and segments that were deleted.
+    /// Bytes of the packs, segments and the body that were deleted.
     pub freed_bytes: u64,
     /// Packs that were to be rewritten and cannot be read.
     pub damaged: BTreeSet<PackName>,
@@ -94,6 +95,7 @@ impl Repository {
         } = self.list_packs().await?;
         // Segments too: one whose session has neither pin nor commit in the later lists belongs to nobody.
         let indexed = self.store().list(layout::INDEX).await?;
+        let body_size = head.stub.body_size;
         let earlier = self.view_at(head.clone()).await?;
         // Before any session is fenced: a fence would take the key of a commit that may be put back.
         refuse(&earlier.problems)?;
@@ -219,6 +221,7 @@ impl Repository {
             refused: self.retained().into_keys().collect(),
             corrected,
             lies,
+            body_size,
             room: None,
         })
     }
@@ -406,7 +409,7 @@ impl Repository {
         let segments = plan.merge.iter().flatten().map(|old| &old.size);
         Ok(Some(Done {
             deleted,
-            freed_bytes: packs.chain(segments).sum(),
+            freed_bytes: packs.chain(segments).sum::<u64>() + facts.body_size,
             damaged,
             kept,
         }))
@@ -429,10 +432,10 @@ impl Repository {
         segment: &IndexSegment,
     ) -> Result<SegmentRef> {
         let key = layout::segment(session, number);
-        let bytes = self.encode_segment(&key, segment)?;
+        let bytes = Bytes::from(self.encode_segment(&key, segment)?);
         let size = bytes.len() as u64;
+        self.create_segment(&key, bytes.clone()).await?;
         self.inner.cache.put(&key, &bytes).await;
-        self.create_segment(&key, bytes).await?;
         Ok(segment.reference(session, number, size))
     }
 
