@@ -3,16 +3,19 @@
 
 Each chunk is 128 bytes of noise, so that a million of them is a matter of seconds: what is measured is what grows with
 their number. Backup "all" has every chunk, "kept" a random share of them; "all" is forgotten and pruned. Prints a JSON line
-a step: seconds, store requests, peak anonymous memory. Prune and verify are those of `ark` itself, whose allocator has
-settings of its own. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk (needs a writable memory
-controller, version 1). --index ends before the prune, and tells what the copy of the index takes on disk. --full prunes on a file system that is full (mounts one of its own, as root). Needs
-`cargo build --release -p ark --bins` and `cargo build --release -p ark-engine --example scale` first.
+a step: seconds, store requests, peak anonymous memory. Prune and verify are those of `ark` itself; the other steps have the
+same settings of the allocator. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk (needs a writable memory
+controller, version 1). --index ends before the prune, and tells what the copy of the index takes on disk. --full prunes on a
+file system that is full (mounts one of its own, as root). Needs `cargo build --release -p ark --bins` and
+`cargo build --release -p ark-engine --example scale` first.
 """
 import argparse, json, os, shutil, subprocess, sys, tempfile, time
 
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.expanduser("~/.cache/ark-target"))
 SCALE = os.environ.get("ARK_SCALE", f"{TARGET}/release/examples/scale")
 ARK = os.environ.get("ARK", f"{TARGET}/release/ark")
+# src/heap.rs
+os.environ.update(MALLOC_ARENA_MAX="1", MALLOC_MMAP_THRESHOLD_=str(1 << 20))
 
 
 def run(*argv, limit=None):
