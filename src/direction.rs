@@ -7,13 +7,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each row, and the rows that it may use.
-const ROWS: [(&str, &[&str]); 6] = [
+const ROWS: [(&str, &[&str]); 7] = [
     ("api", &[]),
     ("cluster", &["api"]),
+    ("install", &["api", "cluster"]),
     ("capture", &["api", "cluster"]),
     ("restore", &["api", "cluster"]),
-    ("server", &["api", "cluster", "capture", "restore"]),
-    ("cli", &["api", "cluster", "capture", "restore", "server"]),
+    (
+        "server",
+        &["api", "cluster", "install", "capture", "restore"],
+    ),
+    (
+        "cli",
+        &["api", "cluster", "install", "capture", "restore", "server"],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

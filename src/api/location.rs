@@ -10,6 +10,20 @@ use super::{GoDuration, Time};
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+/// The Secret with the key of the repository where a location names none.
+pub const REPOSITORY_KEY: &str = "ark-repository-key";
+/// The key in that Secret.
+pub const KEY_IN_SECRET: &str = "key";
+/// What a Secret with a recovery key calls a passphrase.
+pub const RECOVERY_PASSPHRASE: &str = "passphrase";
+/// What a Secret with a recovery key calls a printable key, or a key file.
+pub const RECOVERY_KEY: &str = "key";
+
+/// The Secret whose recovery key the server adds to the repository of a location, and which it then deletes.
+pub fn recovery_secret(location: &str) -> String {
+    format!("ark-recovery-{location}")
+}
+
 /// Where backups are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
@@ -83,6 +97,19 @@ pub enum Provider {
     S3,
     /// A directory that the server sees.
     Local,
+}
+
+impl Provider {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Aws => "aws",
+            Provider::Gcp => "gcp",
+            Provider::Azure => "azure",
+            Provider::S3 => "s3",
+            Provider::Local => "local",
+        }
+    }
 }
 
 /// A bucket and where in it.

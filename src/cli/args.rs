@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod filters;
 pub mod global;
+pub mod install;
 pub mod maintenance;
 pub mod repo;
 pub mod restore;
@@ -23,6 +24,7 @@ use backup::{
     BackupGetArgs, CatArgs, DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
 };
 use global::GlobalArgs;
+use install::{InstallArgs, UninstallArgs, UpgradeArgs};
 use maintenance::{ForgetArgs, PruneArgs, RepairArgs, VerifyArgs};
 use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
 use restore::{
@@ -115,6 +117,12 @@ pub enum Command {
     #[command(subcommand, hide = true)]
     Info(OfRepo<RepoInfoArgs>),
 
+    /// Install the server into the cluster
+    Install(Box<InstallArgs>),
+    /// Renew the server and the definitions of its kinds
+    Upgrade(UpgradeArgs),
+    /// Remove ark from the cluster; backups stay in the bucket
+    Uninstall(UninstallArgs),
     /// Run the server for ark's custom resources
     Server(ServerArgs),
 
@@ -228,6 +236,9 @@ pub enum Verb {
     Verify(VerifyArgs),
     Prune(PruneArgs),
     Repair(RepairArgs),
+    Install(Box<InstallArgs>),
+    Upgrade(UpgradeArgs),
+    Uninstall(UninstallArgs),
     Server(ServerArgs),
     Completion(CompletionArgs),
     Man(ManArgs),
@@ -299,6 +310,9 @@ impl Command {
             Command::Verify(args) => Verb::Verify(args),
             Command::Prune(args) => Verb::Prune(args),
             Command::Repair(args) => Verb::Repair(args),
+            Command::Install(args) => Verb::Install(args),
+            Command::Upgrade(args) => Verb::Upgrade(args),
+            Command::Uninstall(args) => Verb::Uninstall(args),
             Command::Server(args) => Verb::Server(args),
             Command::Completion(args) => Verb::Completion(args),
             Command::Man(args) => Verb::Man(args),

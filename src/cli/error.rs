@@ -251,6 +251,9 @@ pub enum Error {
     /// The backup cannot be restored.
     #[error("cannot restore the backup")]
     Restore(#[from] crate::restore::RestoreError),
+    /// Ark cannot be installed, renewed or removed.
+    #[error(transparent)]
+    Install(Box<crate::install::Error>),
     /// The server ended.
     #[error("the server ended")]
     Server {
@@ -350,6 +353,10 @@ impl Error {
             Error::Document { .. } => Exit::Damage,
             Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Error::Interrupted => Exit::Interrupted,
+            Error::Install(error) => match &**error {
+                crate::install::Error::Cluster { source, .. } => cluster_exit(source),
+                _ => Exit::Failure,
+            },
             Error::Write { .. }
             | Error::Server { .. }
             | Error::Declined
@@ -402,6 +409,7 @@ impl Error {
             }
             Error::Capture(error) => return capture_hints(error),
             Error::Restore(error) => return error.hint().into_iter().collect(),
+            Error::Install(error) => return error.hint().into_iter().collect(),
             Error::Server { source } => {
                 return source.hint().map(str::to_owned).into_iter().collect();
             }

@@ -126,7 +126,7 @@ async fn exists(path: &Path) -> Result<bool> {
         })
 }
 
-async fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) async fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let fail = |source| Error::Read {
         what,
         path: path.to_owned(),
@@ -147,7 +147,7 @@ async fn read_secret(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8
     Ok(bytes)
 }
 
-async fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) async fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |source| Error::Write {
         path: path.to_owned(),
         source,
@@ -164,7 +164,7 @@ async fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     file.sync_all().await.map_err(fail)
 }
 
-fn first_line(bytes: &[u8], origin: impl Fn() -> String) -> Result<SecretString> {
+pub(super) fn first_line(bytes: &[u8], origin: impl Fn() -> String) -> Result<SecretString> {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let bad = |problem| Error::BadPassphrase {

@@ -17,12 +17,8 @@ use kube::api::{Api, PostParams};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::api::location::{KEY_IN_SECRET, REPOSITORY_KEY};
 use crate::api::{ObjectMeta, SecretKey};
-
-/// The Secret of the key where the location names none.
-pub const DEFAULT_SECRET: &str = "ark-repository-key";
-/// The key in that Secret.
-pub const DEFAULT_KEY: &str = "key";
 
 /// What lies at a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +120,8 @@ pub fn decide(
 /// The Secret and key that a location names, or the default ones.
 pub fn reference(named: Option<&SecretKey>) -> SecretKey {
     named.cloned().unwrap_or_else(|| SecretKey {
-        name: DEFAULT_SECRET.to_owned(),
-        key: DEFAULT_KEY.to_owned(),
+        name: REPOSITORY_KEY.to_owned(),
+        key: KEY_IN_SECRET.to_owned(),
     })
 }
 

@@ -18,6 +18,7 @@ pub mod leader;
 pub mod metrics;
 mod opening;
 pub mod operation;
+mod recovery;
 pub mod repositories;
 pub mod running;
 pub mod settings;

@@ -32,8 +32,7 @@ use super::key::{self, Action, Found, Holds, KeyError};
 use super::settings::Settings;
 use super::told::told;
 use crate::api::{
-    AccessMode, BackupRepository, BackupRepositoryStatus, BackupStorageLocation, Provider,
-    SecretKey,
+    AccessMode, BackupRepository, BackupRepositoryStatus, BackupStorageLocation, SecretKey,
 };
 
 /// Top-level folders of a Velero location.
@@ -309,13 +308,7 @@ impl Repositories {
             }
         };
         let place = Place {
-            provider: match spec.provider {
-                Provider::Aws => "aws",
-                Provider::Gcp => "gcp",
-                Provider::Azure => "azure",
-                Provider::S3 => "s3",
-                Provider::Local => "local",
-            },
+            provider: spec.provider.name(),
             bucket: &spec.object_storage.bucket,
             prefix: spec.object_storage.prefix.as_deref(),
             ca_cert: spec

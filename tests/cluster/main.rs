@@ -9,6 +9,7 @@ mod client;
 mod damage;
 mod definitions;
 mod filters;
+mod install;
 mod interruption;
 mod locations;
 mod operations;

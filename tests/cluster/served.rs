@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ark::api::{Backup, BackupStorageLocation, Restore};
 use ark_testkit::{Ark, ControlPlane, Ran, Running};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -40,6 +40,69 @@ impl Served {
         served.location("ReadWrite").await;
         served.run();
         served
+    }
+
+    /// A cluster into which `ark install` was run with these arguments and a location in a folder, and the server started with the
+    /// installed account and these arguments. The installed pod does not run: there is no node.
+    pub async fn installed(install: &[&str], arguments: &[&str]) -> Served {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let plane = ControlPlane::start().await.unwrap();
+        let client = client(&plane).await;
+        let mut served = Served {
+            ark: ark().with("KUBECONFIG", plane.kubeconfig()),
+            plane,
+            client,
+            folder,
+            arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
+            server: None,
+        };
+        served.install(install).done();
+        let kubeconfig = served.kubeconfig_of(&served.token().await);
+        served.ark = served.ark.with("KUBECONFIG", kubeconfig);
+        served.run();
+        served
+    }
+
+    /// `ark install` by an administrator.
+    pub fn install(&self, arguments: &[&str]) -> Ran {
+        let bucket = self.root().display().to_string();
+        let place = [
+            "install",
+            "--provider",
+            "local",
+            "--bucket",
+            &bucket,
+            "--claim",
+            "backups",
+            "--image",
+            "registry.example/ark:1",
+            "--no-secret",
+        ];
+        self.admin().run(&[&place, arguments].concat())
+    }
+
+    /// `ark` of an administrator, in the same home.
+    pub fn admin(&self) -> Ark {
+        self.ark.with("KUBECONFIG", self.plane.kubeconfig())
+    }
+
+    /// A token of the installed account.
+    pub async fn token(&self) -> String {
+        let accounts: Api<ServiceAccount> = self.api();
+        let request = serde_json::from_value(json!({ "spec": { "audiences": [] } })).unwrap();
+        let usual = PostParams::default();
+        let asked = accounts.create_token_request("ark", &usual, &request);
+        asked.await.unwrap().status.unwrap().token.unwrap()
+    }
+
+    /// A kubeconfig with this token and nothing else.
+    pub fn kubeconfig_of(&self, token: &str) -> PathBuf {
+        let kubeconfig = std::fs::read(self.plane.kubeconfig()).unwrap();
+        let mut kubeconfig: Value = serde_json::from_slice(&kubeconfig).unwrap();
+        kubeconfig["users"][0]["user"] = json!({ "token": token });
+        let path = self.folder.path().join("kubeconfig-account");
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        path
     }
 
     /// Another cluster, whose location is the repository of `first`, to be read alone.

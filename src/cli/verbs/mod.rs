@@ -3,6 +3,7 @@
 mod backup;
 mod completion;
 mod forget;
+mod install;
 mod man;
 mod prune;
 mod repair;
@@ -60,6 +61,9 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Verify(args) => verify::run(args, context).await,
         Verb::Prune(args) => prune::run(args, context).await,
         Verb::Repair(args) => repair::run(args, context).await,
+        Verb::Install(args) => install::install(*args, context).await,
+        Verb::Upgrade(args) => install::upgrade(args, context).await,
+        Verb::Uninstall(args) => install::uninstall(args, context).await,
         Verb::Server(args) => server::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
         Verb::Man(args) => man::run(args, context),

@@ -2,7 +2,7 @@
 //!
 //! A check opens the repository, or makes one in an empty place that may be written to, and reads its head. What lies there and is not
 //! ark's is refused and left alone. The outcome is the status: `Available` or `Unavailable` with the reason and the next step; and the
-//! condition `RecoveryMissing` as long as the key in the Secret is the only one. Checks come at the location's own pace, and at once when
+//! condition `RecoveryMissing` as long as the key in the Secret is the only one. A recovery key that was handed over is added first. Checks come at the location's own pace, and at once when
 //! its spec changes; a failed one changes nothing but the status.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::patch_status;
 use crate::api::{BackupStorageLocation, Condition, LocationPhase, Time};
 use crate::server::context::Context;
 use crate::server::key;
+use crate::server::recovery;
 use crate::server::metrics::of_location;
 use crate::server::repositories::RepositoriesError;
 use crate::server::told::{chain, told};
@@ -212,6 +213,7 @@ async fn check(location: &BackupStorageLocation, context: &Context) -> Finding {
             message: told(&error),
         };
     }
+    recovery::take(location, &opened, context).await;
     let keys = opened.repository.keys().await;
     Finding::Good {
         notes: opened.notes.clone(),
