@@ -1,6 +1,6 @@
 //! A throwaway Kubernetes control plane: etcd, kube-apiserver and, unless left out, kube-controller-manager.
 //!
-//! Everything is on 127.0.0.1 and free ports, in a folder of its own. There is no scheduler and no node: pods stay
+//! Everything is on 127.0.0.1 and free ports, in a folder of its own. There is no scheduler and no node, unless [`crate::Node`] starts them: pods stay
 //! Pending, which is all that a backup of API objects needs. Without the controller-manager the cluster is *quiet*: the apiserver
 //! returns the same bytes twice, but namespaces and objects with finalizers are then never deleted.
 
@@ -150,6 +150,8 @@ impl ControlPlane {
                 "--authorization-mode=RBAC",
                 "--allow-privileged=true",
                 "--service-cluster-ip-range=10.96.0.0/16",
+                // The node of a kit is called localhost, and nothing else leads to it.
+                "--kubelet-preferred-address-types=Hostname",
             ])
             // Loading and restoring tens of thousands of objects must not meet the server's own limits first.
             .args([

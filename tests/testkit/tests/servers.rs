@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use ark_testkit::{
-    Api, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, churn, dump, floor, load,
-    post_floor,
+    Api, Churn, ControlPlane, Dataset, DatasetSpec, Image, Minio, MinioOptions, Node, churn, dump,
+    floor, load, post_floor,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,4 +150,46 @@ async fn minio_keeps_what_it_is_given() {
         assert!(curl(&[&put[..], &once[..]].concat()).ends_with("412"));
         assert_eq!(curl(&[&url]), "bytes200");
     }
+}
+
+/// Pods run on a node, with an image of ours; nothing of it is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_runs_pods_and_goes_without_a_trace() {
+    let cluster = ControlPlane::start().await.unwrap();
+    let image = Image::busybox("localhost/kit:dev", &["sleep", "600"]).unwrap();
+    let node = Node::beside(&cluster, vec![image]).await.unwrap();
+    let api = Api::connect(&cluster.kubeconfig()).await.unwrap();
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = serde_json::json!({ "metadata": { "name": "one" }, "spec": { "containers": [
+        { "name": "c", "image": "localhost/kit:dev", "imagePullPolicy": "Never", "volumeMounts": [{ "name": "v", "mountPath": "/data" }] }],
+        "volumes": [{ "name": "v", "emptyDir": {} }] } });
+    // The controller-manager makes the account that pods run as.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = api.post(pods, &pod).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    loop {
+        let pod = api.get(&format!("{pods}/one")).await.unwrap();
+        if pod["status"]["containerStatuses"][0]["ready"] == true {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{pod:#}\n{}", node.log_tail());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ours = cluster.folder().display().to_string();
+    let traces = || {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let processes = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        let processes = String::from_utf8(processes.stdout).unwrap();
+        let of = |text: &str| text.lines().filter(|line| line.contains(&ours)).count();
+        (of(&mounts), of(&processes))
+    };
+    assert!(traces().1 > 2, "shim, runtime and kubelet name the folder");
+    drop(node);
+    // What is left names the folder too: the control plane and its kubeconfig.
+    let left = traces();
+    assert_eq!(left.0, 0);
+    drop(cluster);
+    assert_eq!(traces(), (0, 0));
 }
