@@ -8,9 +8,11 @@ pub mod backup;
 pub mod filters;
 pub mod global;
 pub mod install;
+pub mod location;
 pub mod maintenance;
 pub mod repo;
 pub mod restore;
+pub mod schedule;
 pub mod server;
 pub mod values;
 
@@ -25,10 +27,19 @@ use backup::{
 };
 use global::GlobalArgs;
 use install::{InstallArgs, UninstallArgs, UpgradeArgs};
+use location::{
+    LocationCommand, LocationCreateArgs, LocationDeleteArgs, LocationDescribeArgs, LocationGetArgs,
+    LocationSetArgs,
+};
 use maintenance::{ForgetArgs, PruneArgs, RepairArgs, VerifyArgs};
 use repo::{KeysCommand, RepoCommand, RepoInfoArgs, RepoInitArgs};
 use restore::{
-    RestoreCommand, RestoreCreateArgs, RestoreDescribeArgs, RestoreGetArgs, RestoreLogsArgs,
+    RestoreCancelArgs, RestoreCommand, RestoreCreateArgs, RestoreDeleteArgs, RestoreDescribeArgs,
+    RestoreGetArgs, RestoreLogsArgs,
+};
+use schedule::{
+    ScheduleCommand, ScheduleCreateArgs, ScheduleDeleteArgs, ScheduleDescribeArgs, ScheduleGetArgs,
+    SchedulePauseArgs, ScheduleUnpauseArgs,
 };
 use server::{LogFormat, ServerArgs};
 
@@ -71,6 +82,12 @@ pub enum Command {
     /// Restore from a backup; list and read past restores
     #[command(subcommand, alias = "restores")]
     Restore(RestoreCommand),
+    /// Let the server make backups at set times
+    #[command(subcommand, alias = "schedules")]
+    Schedule(ScheduleCommand),
+    /// Name the places where the server keeps backups
+    #[command(subcommand, alias = "backup-locations")]
+    BackupLocation(LocationCommand),
     /// Delete the backups that the keep rules do not keep
     Forget(ForgetArgs),
     /// Check that every backup can be read
@@ -80,13 +97,13 @@ pub enum Command {
     /// Save what can be saved of a damaged repository
     Repair(RepairArgs),
 
-    /// Same as `ark backup create`, `ark restore create`
+    /// Same as `ark backup create`, `ark restore create` and so on
     #[command(subcommand)]
     Create(CreateCommand),
-    /// Same as `ark backup get`, `ark restore get`
+    /// Same as `ark backup get`, `ark restore get` and so on
     #[command(subcommand)]
     Get(GetCommand),
-    /// Same as `ark backup describe`, `ark restore describe`
+    /// Same as `ark backup describe`, `ark restore describe` and so on
     #[command(subcommand)]
     Describe(DescribeCommand),
     /// Same as `ark backup logs`, `ark restore logs`
@@ -101,12 +118,21 @@ pub enum Command {
     /// Same as `ark backup diff`
     #[command(subcommand, hide = true)]
     Diff(OfBackup<DiffArgs>),
-    /// Same as `ark backup cancel`
+    /// Same as `ark backup cancel`, `ark restore cancel`
     #[command(subcommand, hide = true)]
-    Cancel(OfBackup<BackupCancelArgs>),
-    /// Same as `ark backup delete`
+    Cancel(CancelCommand),
+    /// Same as `ark backup delete`, `ark restore delete` and so on
     #[command(subcommand)]
-    Delete(OfBackup<BackupDeleteArgs>),
+    Delete(DeleteCommand),
+    /// Same as `ark schedule pause`
+    #[command(subcommand, hide = true)]
+    Pause(OfSchedule<SchedulePauseArgs>),
+    /// Same as `ark schedule unpause`
+    #[command(subcommand, hide = true)]
+    Unpause(OfSchedule<ScheduleUnpauseArgs>),
+    /// Same as `ark backup-location set`
+    #[command(subcommand, hide = true)]
+    Set(OfLocation<LocationSetArgs>),
     /// Same as `ark backup undelete`
     #[command(subcommand, hide = true)]
     Undelete(OfBackup<UndeleteArgs>),
@@ -143,6 +169,12 @@ pub enum CreateCommand {
     /// Restore from a backup
     #[command(alias = "restores")]
     Restore(RestoreCreateArgs),
+    /// Let the server make backups at set times
+    #[command(alias = "schedules")]
+    Schedule(Box<ScheduleCreateArgs>),
+    /// Name a place for backups
+    #[command(alias = "backup-locations")]
+    BackupLocation(Box<LocationCreateArgs>),
 }
 
 /// `ark get …`
@@ -154,6 +186,12 @@ pub enum GetCommand {
     /// List restores
     #[command(alias = "restore")]
     Restores(RestoreGetArgs),
+    /// List schedules
+    #[command(alias = "schedule")]
+    Schedules(ScheduleGetArgs),
+    /// List locations
+    #[command(alias = "backup-location")]
+    BackupLocations(LocationGetArgs),
 }
 
 /// `ark describe …`
@@ -165,6 +203,12 @@ pub enum DescribeCommand {
     /// Show a restore
     #[command(alias = "restores")]
     Restore(RestoreDescribeArgs),
+    /// Show a schedule
+    #[command(alias = "schedules")]
+    Schedule(ScheduleDescribeArgs),
+    /// Show a location
+    #[command(alias = "backup-locations")]
+    BackupLocation(LocationDescribeArgs),
 }
 
 /// `ark logs …`
@@ -178,12 +222,56 @@ pub enum LogsCommand {
     Restore(RestoreLogsArgs),
 }
 
+/// `ark cancel …`
+#[derive(Debug, Subcommand)]
+pub enum CancelCommand {
+    /// Stop backups that the server is making
+    #[command(alias = "backups")]
+    Backup(BackupCancelArgs),
+    /// Stop restores that the server is making
+    #[command(alias = "restores")]
+    Restore(RestoreCancelArgs),
+}
+
+/// `ark delete …`
+#[derive(Debug, Subcommand)]
+pub enum DeleteCommand {
+    /// Delete backups
+    #[command(alias = "backups")]
+    Backup(BackupDeleteArgs),
+    /// Delete the objects of restores that have ended
+    #[command(alias = "restores")]
+    Restore(RestoreDeleteArgs),
+    /// Delete schedules; the backups stay
+    #[command(alias = "schedules")]
+    Schedule(ScheduleDeleteArgs),
+    /// Delete locations; what is stored there stays
+    #[command(alias = "backup-locations")]
+    BackupLocation(LocationDeleteArgs),
+}
+
 /// Verbs that only backups have.
 #[derive(Debug, Subcommand)]
 pub enum OfBackup<T: Args> {
     /// … of a backup
     #[command(alias = "backups")]
     Backup(T),
+}
+
+/// Verbs that only schedules have.
+#[derive(Debug, Subcommand)]
+pub enum OfSchedule<T: Args> {
+    /// … of a schedule
+    #[command(alias = "schedules")]
+    Schedule(T),
+}
+
+/// Verbs that only locations have.
+#[derive(Debug, Subcommand)]
+pub enum OfLocation<T: Args> {
+    /// … of a location
+    #[command(alias = "backup-locations")]
+    BackupLocation(T),
 }
 
 /// Verbs that only repositories have.
@@ -232,6 +320,19 @@ pub enum Verb {
     RestoreGet(RestoreGetArgs),
     RestoreDescribe(RestoreDescribeArgs),
     RestoreLogs(RestoreLogsArgs),
+    RestoreCancel(RestoreCancelArgs),
+    RestoreDelete(RestoreDeleteArgs),
+    ScheduleCreate(Box<ScheduleCreateArgs>),
+    ScheduleGet(ScheduleGetArgs),
+    ScheduleDescribe(ScheduleDescribeArgs),
+    SchedulePause(SchedulePauseArgs),
+    ScheduleUnpause(ScheduleUnpauseArgs),
+    ScheduleDelete(ScheduleDeleteArgs),
+    LocationCreate(Box<LocationCreateArgs>),
+    LocationGet(LocationGetArgs),
+    LocationDescribe(LocationDescribeArgs),
+    LocationSet(LocationSetArgs),
+    LocationDelete(LocationDeleteArgs),
     Forget(ForgetArgs),
     Verify(VerifyArgs),
     Prune(PruneArgs),
@@ -293,9 +394,9 @@ impl Command {
                 Verb::Diff(args)
             }
             Command::Backup(BackupCommand::Cancel(args))
-            | Command::Cancel(OfBackup::Backup(args)) => Verb::BackupCancel(args),
+            | Command::Cancel(CancelCommand::Backup(args)) => Verb::BackupCancel(args),
             Command::Backup(BackupCommand::Delete(args))
-            | Command::Delete(OfBackup::Backup(args)) => Verb::BackupDelete(args),
+            | Command::Delete(DeleteCommand::Backup(args)) => Verb::BackupDelete(args),
             Command::Backup(BackupCommand::Undelete(args))
             | Command::Undelete(OfBackup::Backup(args)) => Verb::Undelete(args),
             Command::Restore(RestoreCommand::Create(args))
@@ -306,6 +407,34 @@ impl Command {
             | Command::Describe(DescribeCommand::Restore(args)) => Verb::RestoreDescribe(args),
             Command::Restore(RestoreCommand::Logs(args))
             | Command::Logs(LogsCommand::Restore(args)) => Verb::RestoreLogs(args),
+            Command::Restore(RestoreCommand::Cancel(args))
+            | Command::Cancel(CancelCommand::Restore(args)) => Verb::RestoreCancel(args),
+            Command::Restore(RestoreCommand::Delete(args))
+            | Command::Delete(DeleteCommand::Restore(args)) => Verb::RestoreDelete(args),
+            Command::Schedule(ScheduleCommand::Create(args))
+            | Command::Create(CreateCommand::Schedule(args)) => Verb::ScheduleCreate(args),
+            Command::Schedule(ScheduleCommand::Get(args))
+            | Command::Get(GetCommand::Schedules(args)) => Verb::ScheduleGet(args),
+            Command::Schedule(ScheduleCommand::Describe(args))
+            | Command::Describe(DescribeCommand::Schedule(args)) => Verb::ScheduleDescribe(args),
+            Command::Schedule(ScheduleCommand::Pause(args))
+            | Command::Pause(OfSchedule::Schedule(args)) => Verb::SchedulePause(args),
+            Command::Schedule(ScheduleCommand::Unpause(args))
+            | Command::Unpause(OfSchedule::Schedule(args)) => Verb::ScheduleUnpause(args),
+            Command::Schedule(ScheduleCommand::Delete(args))
+            | Command::Delete(DeleteCommand::Schedule(args)) => Verb::ScheduleDelete(args),
+            Command::BackupLocation(LocationCommand::Create(args))
+            | Command::Create(CreateCommand::BackupLocation(args)) => Verb::LocationCreate(args),
+            Command::BackupLocation(LocationCommand::Get(args))
+            | Command::Get(GetCommand::BackupLocations(args)) => Verb::LocationGet(args),
+            Command::BackupLocation(LocationCommand::Describe(args))
+            | Command::Describe(DescribeCommand::BackupLocation(args)) => {
+                Verb::LocationDescribe(args)
+            }
+            Command::BackupLocation(LocationCommand::Set(args))
+            | Command::Set(OfLocation::BackupLocation(args)) => Verb::LocationSet(args),
+            Command::BackupLocation(LocationCommand::Delete(args))
+            | Command::Delete(DeleteCommand::BackupLocation(args)) => Verb::LocationDelete(args),
             Command::Forget(args) => Verb::Forget(args),
             Command::Verify(args) => Verb::Verify(args),
             Command::Prune(args) => Verb::Prune(args),
@@ -356,6 +485,28 @@ mod tests {
             ("restore get", "get restores"),
             ("restore describe x", "describe restore x"),
             ("restore logs x", "logs restore x"),
+            ("restore cancel x", "cancel restore x"),
+            ("restore delete x", "delete restores x"),
+            (
+                "schedule create x --schedule @daily --keep-last 3",
+                "create schedule x --schedule @daily --keep-last 3",
+            ),
+            ("schedule get", "get schedules"),
+            ("schedule describe x", "describe schedule x"),
+            ("schedule pause x", "pause schedule x"),
+            ("schedule unpause x", "unpause schedule x"),
+            ("schedule delete x", "delete schedule x"),
+            (
+                "backup-location create x --provider aws --bucket b",
+                "create backup-location x --provider aws --bucket b",
+            ),
+            ("backup-location get", "get backup-locations"),
+            ("backup-location describe x", "describe backup-location x"),
+            (
+                "backup-location set x --default",
+                "set backup-location x --default",
+            ),
+            ("backup-location delete x", "delete backup-location x"),
         ] {
             let noun_verb = parse(&format!("ark {noun_verb}")).command.verb();
             let verb_noun = parse(&format!("ark {verb_noun}")).command.verb();

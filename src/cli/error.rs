@@ -323,9 +323,7 @@ impl Error {
     pub fn only_served(flag: &str) -> Error {
         Error::Usage {
             what: format!("{flag} needs ark's server; a repository is named, so it is not asked"),
-            hint: Some(format!(
-                "leave out --repo and ARK_REPOSITORY, or leave {flag} out"
-            )),
+            hint: Some("leave out --repo and ARK_REPOSITORY to ask it".to_owned()),
         }
     }
 

@@ -7,12 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::args::backup::BackupCreateArgs;
 use super::args::filters::FilterArgs;
 use super::args::restore::{ExistingPolicy, RestoreCreateArgs};
+use super::args::schedule::ScheduleCreateArgs;
 use super::args::values::Labels;
 use super::catalog::parse_selector;
 use super::error::{Error, Result};
 use crate::api::names::{check_name, check_namespace};
 use crate::api::{
-    Backup, BackupSpec, ExistingResourcePolicy, GoDuration, LabelSelector, RestoreSpec, Schedule,
+    Backup, BackupSpec, ExistingResourcePolicy, GoDuration, LabelSelector, Restore, RestoreSpec,
+    Retention, Schedule, ScheduleSpec,
 };
 use crate::cluster::Selector;
 use crate::server::controllers::schedule;
@@ -64,6 +66,63 @@ pub fn backup(filters: &FilterArgs, ttl: Option<SignedDuration>) -> Result<Backu
         ttl: ttl.map(GoDuration),
         ..BackupSpec::default()
     })
+}
+
+/// The Schedule that these arguments ask for, if the server would take it.
+pub fn schedule_object(
+    args: &ScheduleCreateArgs,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<Schedule> {
+    check_name("schedule", &args.name)?;
+    let mut template = backup(&args.filters, args.ttl)?;
+    template.storage_location = args.storage_location.clone();
+    let keep = &args.retention;
+    let retention = Retention {
+        keep_last: keep.keep_last,
+        keep_hourly: keep.keep_hourly,
+        keep_daily: keep.keep_daily,
+        keep_weekly: keep.keep_weekly,
+        keep_monthly: keep.keep_monthly,
+        keep_yearly: keep.keep_yearly,
+    };
+    let mut wanted = Schedule::new(
+        &args.name,
+        ScheduleSpec {
+            schedule: args.schedule.clone(),
+            time_zone: args.time_zone.clone(),
+            template,
+            paused: args.paused,
+            skip_immediately: args.skip_immediately.then_some(true),
+            use_owner_references_in_backup: args.use_owner_references_in_backup.then_some(true),
+            retention: (retention != Retention::default()).then_some(retention),
+        },
+    );
+    wanted.metadata.namespace = Some(namespace.to_owned());
+    wanted.metadata.labels = labels(args.labels.clone());
+    match schedule::decide(&wanted, false, now) {
+        schedule::Action::Refuse(errors) => Err(Error::Usage {
+            what: errors.join("; "),
+            hint: Some("nothing was made".to_owned()),
+        }),
+        _ => Ok(wanted),
+    }
+}
+
+/// The Restore that these arguments ask for, whoever makes it, of the backup `backup_name` or of the schedule that they
+/// name.
+pub fn restore_object(
+    args: &RestoreCreateArgs,
+    namespace: &str,
+    name: &str,
+    backup_name: &str,
+) -> Result<Restore> {
+    check_name("restore", name)?;
+    let mut spec = restore(args, backup_name)?;
+    spec.schedule_name = args.served.from_schedule.clone();
+    let mut wanted = Restore::named(namespace, name, spec);
+    wanted.metadata.labels = labels(args.labels.clone());
+    Ok(wanted)
 }
 
 /// The spec of a restore of the backup `backup_name`.
@@ -224,6 +283,77 @@ mod tests {
             assert_eq!(does, backup(&args.filters, args.ttl).unwrap(), "{line:?}");
             assert_eq!(read.metadata.labels, labels(args.labels), "{line:?}");
             assert_eq!(read.metadata.name.as_deref(), Some("x"));
+        }
+    }
+
+    /// What a schedule makes at its time is what `ark backup create` would make with the same flags then.
+    #[test]
+    fn a_schedule_makes_what_its_flags_would_make() {
+        let now: Timestamp = "2026-03-01T03:00:00Z".parse().unwrap();
+        for flags in lines().into_iter().step_by(7) {
+            let words = ["ark", "schedule", "create", "s", "--schedule=@daily"];
+            let words = words.iter().chain(&flags);
+            let args = match Cli::try_parse_from(words).unwrap().command.verb() {
+                Verb::ScheduleCreate(args) => args,
+                other => panic!("{other:?}"),
+            };
+            let posted = schedule_object(&args, "heptio-ark", now).unwrap();
+            let read: Schedule = serde_json::from_value(serde_json::json!(posted)).unwrap();
+            let made = schedule::backup(&read, "heptio-ark", now, None);
+            let by_hand = backup_object(&create(&flags), "heptio-ark", None, now).unwrap();
+            assert_eq!(made.spec, by_hand.spec, "{flags:?}");
+            let mut labels = made.metadata.labels.unwrap();
+            labels.remove(crate::api::labels::SCHEDULE_NAME);
+            assert_eq!(labels, by_hand.metadata.labels.unwrap_or_default());
+        }
+        let parse = |flag: &str| {
+            let words = ["ark", "schedule", "create", "s", "--schedule=@daily", flag];
+            match Cli::try_parse_from(words).unwrap().command.verb() {
+                Verb::ScheduleCreate(args) => schedule_object(&args, "heptio-ark", now).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let rules = |flag| parse(flag).spec.retention.unwrap();
+        assert_eq!(rules("--keep-last=2").keep_last, Some(2));
+        assert_eq!(rules("--keep-hourly=3").keep_hourly, Some(3));
+        assert_eq!(rules("--keep-daily=4").keep_daily, Some(4));
+        assert_eq!(rules("--keep-weekly=5").keep_weekly, Some(5));
+        assert_eq!(rules("--keep-monthly=6").keep_monthly, Some(6));
+        assert_eq!(rules("--keep-yearly=7").keep_yearly, Some(7));
+        assert_eq!(parse("--labels=a=b").spec.retention, None);
+        assert!(parse("--paused").spec.paused);
+        assert_eq!(
+            parse("--skip-immediately").spec.skip_immediately,
+            Some(true)
+        );
+        let owned = parse("--use-owner-references-in-backup").spec;
+        assert_eq!(owned.use_owner_references_in_backup, Some(true));
+    }
+
+    #[test]
+    fn the_server_restores_what_direct_mode_would() {
+        let flags: [&[&str]; 8] = [
+            &[],
+            &["--namespace-mappings=a:b,c:d"],
+            &["--existing-resource-policy=update"],
+            &["--preserve-nodeports"],
+            &["--labels=team=web"],
+            &["--include-namespaces=a", "--exclude-namespaces=c"],
+            &["--include-resources=deploy", "--or-selector=a or b"],
+            &["--include-cluster-resources=false", "--exclude-resources=x"],
+        ];
+        let pairs = (0..flags.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+        for (one, other) in pairs {
+            let words = ["ark", "restore", "create", "r", "--from-backup", "b"];
+            let words = words.iter().chain(flags[one]).chain(flags[other]);
+            let args = match Cli::try_parse_from(words).unwrap().command.verb() {
+                Verb::RestoreCreate(args) => args,
+                other => panic!("{other:?}"),
+            };
+            let posted = restore_object(&args, "heptio-ark", "r", "b").unwrap();
+            let read: Restore = serde_json::from_value(serde_json::json!(posted)).unwrap();
+            assert_eq!(read.spec, restore(&args, "b").unwrap(), "{one} {other}");
+            assert_eq!(read.metadata.labels, labels(args.labels));
         }
     }
 

@@ -21,17 +21,22 @@ pub enum RestoreCommand {
     Describe(RestoreDescribeArgs),
     /// Print the log of a restore
     Logs(RestoreLogsArgs),
+    /// Stop restores that the server is making; what is restored stays
+    Cancel(RestoreCancelArgs),
+    /// Delete the objects of restores that have ended; what they restored stays
+    Delete(RestoreDeleteArgs),
 }
 
 /// `ark restore create`
 #[derive(Debug, Args)]
 #[command(
     after_help = "ark restore create BACKUP                       restores it, as BACKUP-YYYYMMDDhhmmss\n\
-                        ark restore create NAME --from-backup BACKUP    gives the restore a name"
+                        ark restore create NAME --from-backup BACKUP    gives the restore a name\n\
+                        ark restore create --from-schedule SCHEDULE     its newest completed backup"
 )]
 pub struct RestoreCreateArgs {
     /// The backup; with --from-backup, the name of the restore
-    #[arg(value_name = "NAME", required_unless_present = "from_backup")]
+    #[arg(value_name = "NAME", required_unless_present_any = ["from_backup", "from_schedule"])]
     pub name: Option<String>,
     /// The backup (name or id)
     #[arg(long, value_name = "BACKUP")]
@@ -54,9 +59,49 @@ pub struct RestoreCreateArgs {
     /// Which cluster's backup.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// What only a server does.
+    #[command(flatten)]
+    pub served: RestoreServedArgs,
     /// Which objects.
     #[command(flatten)]
     pub filters: FilterArgs,
+}
+
+/// What only a server does.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Through the server")]
+pub struct RestoreServedArgs {
+    /// Restore the newest completed backup of this Schedule
+    #[arg(long, value_name = "SCHEDULE", conflicts_with_all = ["from_backup", "cluster"])]
+    pub from_schedule: Option<String>,
+    /// Return when it has ended; the exit code says how
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `ark restore cancel`
+#[derive(Debug, Args)]
+pub struct RestoreCancelArgs {
+    /// The restores
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Return when they have stopped
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `ark restore delete`
+#[derive(Debug, Args)]
+pub struct RestoreDeleteArgs {
+    /// The restores
+    #[arg(required_unless_present = "all")]
+    pub names: Vec<String>,
+    /// All restores
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub confirm: bool,
 }
 
 /// What to do with objects that exist.

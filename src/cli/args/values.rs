@@ -66,6 +66,44 @@ impl FromStr for Labels {
     }
 }
 
+/// `key=value,…`, where a value may hold `=`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings(pub BTreeMap<String, String>);
+
+impl FromStr for Settings {
+    type Err = PairsError;
+
+    fn from_str(text: &str) -> Result<Settings, PairsError> {
+        pairs(text, '=', "region=eu-central-1,s3ForcePathStyle=true").map(Settings)
+    }
+}
+
+/// `secret=key`: a key of a Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The Secret.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
+}
+
+impl FromStr for Named {
+    type Err = PairsError;
+
+    fn from_str(text: &str) -> Result<Named, PairsError> {
+        match text.split_once('=') {
+            Some((name, key)) if !name.is_empty() && !key.is_empty() => Ok(Named {
+                name: name.to_owned(),
+                key: key.to_owned(),
+            }),
+            _ => Err(PairsError::NoPair {
+                entry: text.to_owned(),
+                example: "cloud-credentials=cloud",
+            }),
+        }
+    }
+}
+
 /// `from:to,from:to`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mappings(pub BTreeMap<String, String>);
@@ -132,6 +170,20 @@ mod tests {
         assert_eq!(labels.0["example.com/c"], "");
         let mappings: Mappings = "a:b,c:d".parse().unwrap();
         assert_eq!(mappings.0.len(), 2);
+    }
+
+    #[test]
+    fn keys_of_secrets_parse() {
+        let named: Named = "cloud-credentials=cloud".parse().unwrap();
+        assert_eq!(
+            (named.name.as_str(), named.key.as_str()),
+            ("cloud-credentials", "cloud")
+        );
+        for text in ["", "a", "=b", "a="] {
+            assert!(text.parse::<Named>().is_err(), "{text}");
+        }
+        let settings: Settings = "a=b=c,d=".parse().unwrap();
+        assert_eq!(settings.0["a"], "b=c");
     }
 
     #[test]

@@ -4,11 +4,14 @@ mod backup;
 mod completion;
 mod forget;
 mod install;
+mod location;
 mod man;
 mod prune;
+mod remove;
 mod repair;
 mod repo;
 mod restore;
+mod schedule;
 mod server;
 mod verify;
 mod version;
@@ -57,6 +60,19 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::RestoreGet(args) => restore::get::run(args, context).await,
         Verb::RestoreDescribe(args) => restore::describe::run(args, context).await,
         Verb::RestoreLogs(args) => restore::logs::run(args, context).await,
+        Verb::RestoreCancel(args) => restore::cancel::run(args, context).await,
+        Verb::RestoreDelete(args) => restore::delete::run(args, context).await,
+        Verb::ScheduleCreate(args) => schedule::create::run(*args, context).await,
+        Verb::ScheduleGet(args) => schedule::get::run(args, context).await,
+        Verb::ScheduleDescribe(args) => schedule::describe::run(args, context).await,
+        Verb::SchedulePause(args) => schedule::pause::pause(args, context).await,
+        Verb::ScheduleUnpause(args) => schedule::pause::unpause(args, context).await,
+        Verb::ScheduleDelete(args) => schedule::delete::run(args, context).await,
+        Verb::LocationCreate(args) => location::create::run(*args, context).await,
+        Verb::LocationGet(args) => location::get::run(args, context).await,
+        Verb::LocationDescribe(args) => location::describe::run(args, context).await,
+        Verb::LocationSet(args) => location::set::run(args, context).await,
+        Verb::LocationDelete(args) => location::delete::run(args, context).await,
         Verb::Forget(args) => forget::run(args, context).await,
         Verb::Verify(args) => verify::run(args, context).await,
         Verb::Prune(args) => prune::run(args, context).await,

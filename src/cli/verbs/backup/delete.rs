@@ -166,10 +166,13 @@ async fn ask(
 /// The request. The apiserver gives it a name: a deletion may be asked for again.
 fn request(chosen: &Chosen) -> DeleteBackupRequest {
     let backup_name = chosen.line.name.clone();
-    let mut request = DeleteBackupRequest::new("", DeleteBackupRequestSpec {
-        backup_name,
-        ..DeleteBackupRequestSpec::default()
-    });
+    let mut request = DeleteBackupRequest::new(
+        "",
+        DeleteBackupRequestSpec {
+            backup_name,
+            backup_uid: chosen.found.object.metadata.uid.clone(),
+        },
+    );
     request.metadata.name = None;
     request.metadata.generate_name = Some(format!("{}-", chosen.line.name));
     request

@@ -248,7 +248,8 @@ fn written(out: &mut Description, added: &str, row: &BackupRow) {
     );
 }
 
-fn spec(out: &mut Description, spec: &BackupSpec) {
+/// What a backup takes.
+pub fn spec(out: &mut Description, spec: &BackupSpec) {
     let list = |names: &[String], empty: &str| match names {
         [] => empty.to_owned(),
         names => names.join(", "),

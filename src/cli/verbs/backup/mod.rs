@@ -2,7 +2,7 @@
 
 pub mod cancel;
 pub mod cat;
-mod choose;
+pub mod choose;
 pub mod create;
 pub mod delete;
 pub mod describe;

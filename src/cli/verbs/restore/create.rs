@@ -3,6 +3,11 @@
 //! A restore is put on record when it begins and again when it ends. One that is on record as begun and not as ended was
 //! interrupted: asking for it again, by the same name, goes on where it stopped. Where the repository cannot be written
 //! (a read-only replica), the restore works just the same and is not on record.
+//! Through the server the verb makes a Restore object; [`served`] is that.
+
+mod served;
+
+pub use served::{has_ended, shown};
 
 use std::sync::Mutex;
 
@@ -11,7 +16,6 @@ use ark_engine::{BackupRow, MapReader, Reader, Repository};
 use serde_json::{Value, json};
 
 use super::{document, restore_name};
-use crate::api::names::check_name;
 use crate::api::{Restore, RestorePhase, RestoreStatus, Time};
 use crate::cli::args::restore::RestoreCreateArgs;
 use crate::cli::context::Context;
@@ -31,13 +35,14 @@ use crate::restore::{
 
 pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit> {
     let (backup, name) = names(&args, context)?;
-    check_name("restore", &name)?;
-    let mut wanted = Restore::named(
-        &context.settings.kube.namespace,
-        &name,
-        spec::restore(&args, &backup)?,
-    );
-    wanted.metadata.labels = spec::labels(args.labels.clone());
+    let namespace = context.settings.kube.namespace.clone();
+    let mut wanted = spec::restore_object(&args, &namespace, &name, &backup)?;
+    if !context.is_direct() {
+        return served::run(args, wanted, context).await;
+    }
+    if args.served.from_schedule.is_some() {
+        return Err(Error::only_served("--from-schedule"));
+    }
     let interrupt = context.interrupt.clone();
     let repository = interrupt.unless(context.open()).await??;
     let (row, resume) = interrupt
@@ -100,6 +105,10 @@ pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit>
 /// The backup and the restore's name. A lone name is the backup's, as in Ark.
 fn names(args: &RestoreCreateArgs, context: &Context) -> Result<(String, String)> {
     let generated = |backup: &str| format!("{backup}-{}", name_stamp(context.now(), &context.zone));
+    if let Some(schedule) = &args.served.from_schedule {
+        let name = args.name.clone().unwrap_or_else(|| generated(schedule));
+        return Ok((String::new(), name));
+    }
     match (&args.name, &args.from_backup) {
         (Some(name), Some(backup)) => Ok((backup.clone(), name.clone())),
         (Some(backup), None) | (None, Some(backup)) => Ok((backup.clone(), generated(backup))),
@@ -236,11 +245,17 @@ async fn real(
     context.printer.one(&value, &restore_name(&name), || {
         text(&name, &report, seconds)
     })?;
-    Ok(match report.phase() {
+    Ok(exit(report.phase()))
+}
+
+/// The exit code of a restore that ended so.
+fn exit(phase: RestorePhase) -> Exit {
+    match phase {
         RestorePhase::Completed => Exit::Ok,
         RestorePhase::PartiallyFailed => Exit::PartiallyFailed,
+        RestorePhase::FailedValidation => Exit::Usage,
         _ => Exit::Failure,
-    })
+    }
 }
 
 async fn record(

@@ -1,9 +1,11 @@
 //! `ark restore describe`
 
-use ark_engine::RestoreRecord;
+use kube::ResourceExt;
 use serde_json::Value;
 
+use super::line::Line;
 use super::{document, find, restore_name, restores};
+use crate::api::Restore;
 use crate::cli::args::global::Output;
 use crate::cli::args::restore::RestoreDescribeArgs;
 use crate::cli::catalog::selector_text;
@@ -14,56 +16,100 @@ use crate::cli::printer::{Description, Listing, Table};
 use crate::cli::time::table_time;
 use crate::cli::verbs::backup::pairs;
 
+/// A restore and what is known of it.
+struct Described {
+    restore: Restore,
+    backup: String,
+    id: String,
+    /// What became of its objects; only the repository knows.
+    report: Value,
+    /// The Restore.
+    value: Value,
+}
+
 pub async fn run(args: RestoreDescribeArgs, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();
-    let records = interrupt
-        .unless(async {
-            let repository = context.open().await?;
-            let all = restores(&repository).await?;
-            let mut records = Vec::new();
-            for name in &args.names {
-                let id = find(&all, name)?.id.clone();
-                let record = repository
-                    .restore_record(&id)
-                    .await
-                    .doing(format!("cannot read the restore {name}"))?;
-                records.push((id, record));
-            }
-            Ok::<_, Error>(records)
-        })
-        .await??;
+    let described = match context.is_direct() {
+        true => interrupt.unless(direct(&args, context)).await??,
+        false => interrupt.unless(served(&args, context)).await??,
+    };
     if matches!(context.printer.format(), Output::Table | Output::Wide) {
-        let texts = records
-            .iter()
-            .map(|(id, record)| text(id, record, args.details, context))
-            .collect::<Result<Vec<_>>>()?;
+        let texts: Vec<String> = described
+            .into_iter()
+            .map(|one| text(one, args.details, context))
+            .collect();
         context.printer.text(&texts.join("\n\n"))?;
         return Ok(Exit::Ok);
     }
-    let mut items = Vec::new();
-    for (_, record) in &records {
-        let mut value: Value = serde_json::from_slice(&record.document).unwrap_or(Value::Null);
-        if let (Value::Object(map), Ok(report)) =
-            (&mut value, serde_json::from_slice(&record.report))
-        {
-            map.insert("report".to_owned(), report);
-        }
-        items.push(value);
-    }
+    let names: Vec<String> = described
+        .iter()
+        .map(|one| restore_name(&one.restore.name_any()))
+        .collect();
+    let items: Vec<Value> = described
+        .into_iter()
+        .map(|one| {
+            let mut value = one.value;
+            if let (Value::Object(map), false) = (&mut value, one.report.is_null()) {
+                map.insert("report".to_owned(), one.report);
+            }
+            value
+        })
+        .collect();
     context.printer.list(Listing {
         table: Table::default(),
-        names: records
-            .iter()
-            .map(|(_, record)| restore_name(&record.name))
-            .collect(),
+        names,
         single: items.len() == 1,
         items,
     })?;
     Ok(Exit::Ok)
 }
 
-fn text(id: &str, record: &RestoreRecord, details: bool, context: &Context) -> Result<String> {
-    let restore = document(&record.name, &record.document)?;
+async fn direct(args: &RestoreDescribeArgs, context: &Context) -> Result<Vec<Described>> {
+    let repository = context.open().await?;
+    let all = restores(&repository).await?;
+    let mut described = Vec::new();
+    for name in &args.names {
+        let id = find(&all, name)?.id.clone();
+        let record = repository
+            .restore_record(&id)
+            .await
+            .doing(format!("cannot read the restore {name}"))?;
+        let mut restore = document(&record.name, &record.document)?;
+        restore.metadata.name = Some(record.name);
+        described.push(Described {
+            restore,
+            backup: record.backup,
+            id,
+            report: serde_json::from_slice(&record.report).unwrap_or(Value::Null),
+            value: serde_json::from_slice(&record.document).unwrap_or(Value::Null),
+        });
+    }
+    Ok(described)
+}
+
+async fn served(args: &RestoreDescribeArgs, context: &Context) -> Result<Vec<Described>> {
+    if args.details {
+        return Err(Error::only_direct("--details"));
+    }
+    let served = context.serve().await?;
+    let mut described = Vec::new();
+    for name in &args.names {
+        let found = served.get::<Restore>(name).await?;
+        let line = Line::of_object(&found);
+        described.push(Described {
+            restore: found.object,
+            backup: line.backup,
+            id: String::new(),
+            report: Value::Null,
+            value: found.value,
+        });
+    }
+    Ok(described)
+}
+
+fn text(one: Described, details: bool, context: &Context) -> String {
+    let restore = one.restore;
+    let name = restore.name_any();
     let status = restore.status.unwrap_or_default();
     let spec = &restore.spec;
     let time = |at: Option<crate::api::Time>| {
@@ -75,12 +121,17 @@ fn text(id: &str, record: &RestoreRecord, details: bool, context: &Context) -> R
         names => names.join(", "),
     };
     let mut out = Description::default();
-    out.field("Name", record.name.clone())
-        .field("ID", id)
-        .field("Namespace", restore.metadata.namespace.unwrap_or_default())
+    out.field("Name", name);
+    if !one.id.is_empty() {
+        out.field("ID", one.id);
+    }
+    out.field("Namespace", restore.metadata.namespace.unwrap_or_default())
         .field("Labels", pairs(restore.metadata.labels.as_ref()))
-        .field("Backup", record.backup.clone())
-        .field("Status", status.phase.to_string())
+        .field("Backup", one.backup);
+    if let Some(schedule) = &spec.schedule_name {
+        out.field("Schedule", schedule.clone());
+    }
+    out.field("Status", status.phase.to_string())
         .field("Included namespaces", list(&spec.included_namespaces, "*"))
         .field("Excluded namespaces", list(&spec.excluded_namespaces, ""))
         .field("Namespace mappings", pairs(Some(&spec.namespace_mapping)))
@@ -107,11 +158,13 @@ fn text(id: &str, record: &RestoreRecord, details: bool, context: &Context) -> R
         .field("Warnings", status.warnings.to_string())
         .field("Errors", status.errors.to_string())
         .field("Failure", status.failure_reason.unwrap_or_default());
+    if !status.validation_errors.is_empty() {
+        out.field("Refused", status.validation_errors.join("\n"));
+    }
     let mut text = out.render();
-    let report: Value = serde_json::from_slice(&record.report).unwrap_or(Value::Null);
-    text.push_str(&resources(&report));
-    text.push_str(&problems(&report, details));
-    Ok(text)
+    text.push_str(&resources(&one.report));
+    text.push_str(&problems(&one.report, details));
+    text
 }
 
 const COLUMNS: [&str; 5] = ["created", "updated", "unchanged", "skipped", "failed"];

@@ -1,8 +1,11 @@
 //! `ark restore …`
 
+pub mod cancel;
 pub mod create;
+pub mod delete;
 pub mod describe;
 pub mod get;
+mod line;
 pub mod logs;
 
 use std::collections::BTreeSet;
