@@ -91,7 +91,8 @@ pub struct BackupSpec {
     /// Take only objects that at least one of these selects. Not together with `labelSelector`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub or_label_selectors: Vec<LabelSelector>,
-    /// How long the backup is kept; absent means until somebody deletes it.
+    /// How long the backup is kept; absent or zero means as long as the server's default says, and without one until somebody
+    /// deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<GoDuration>,
     /// The BackupStorageLocation whose repository takes the backup; absent means the default one.
@@ -101,6 +102,13 @@ pub struct BackupSpec {
     /// Stops a backup that is not finished: its phase becomes Canceling, then Canceled, and nothing of it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
+}
+
+impl BackupSpec {
+    /// How long the backup is kept, if it says so.
+    pub fn kept_for(&self) -> Option<GoDuration> {
+        self.ttl.and_then(GoDuration::given)
+    }
 }
 
 /// Where a backup stands.
@@ -153,6 +161,12 @@ pub struct BackupStatus {
     /// Where it stands.
     #[serde(default)]
     pub phase: BackupPhase,
+    /// The id of its commit in the repository. What it stands for there is decided by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<String>,
+    /// The id of the cluster that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// When work on it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
@@ -185,6 +199,30 @@ pub struct BackupStatus {
     pub failure_reason: Option<String>,
 }
 
+impl BackupStatus {
+    /// All of it: a field that is absent is `null`, so that nothing of an earlier status stays beside it.
+    pub fn whole(&self) -> serde_json::Value {
+        let mut whole = serde_json::json!({
+            "backupId": null,
+            "clusterId": null,
+            "startTimestamp": null,
+            "completionTimestamp": null,
+            "expiration": null,
+            "progress": null,
+            "logicalBytes": null,
+            "addedBytes": null,
+            "validationErrors": null,
+            "failureReason": null,
+        });
+        if let (Some(whole), serde_json::Value::Object(set)) =
+            (whole.as_object_mut(), serde_json::json!(self))
+        {
+            whole.extend(set);
+        }
+        whole
+    }
+}
+
 /// How much of a backup is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -202,6 +240,24 @@ mod tests {
 
     /// What repositories hold: written by an `ark` before the type was derived.
     const DOCUMENT: &str = r#"{"apiVersion":"ark.heptio.com/v1","kind":"Backup","metadata":{"creationTimestamp":"2026-11-20T01:02:03Z","name":"b","namespace":"heptio-ark"},"spec":{"includedNamespaces":["a"],"ttl":"720h0m0s"},"status":{"phase":"Completed","startTimestamp":"2026-11-20T01:02:03Z","progress":{"totalItems":3,"itemsBackedUp":3},"warnings":0,"errors":0}}"#;
+
+    /// Else what an earlier outcome wrote would stay.
+    #[test]
+    fn a_whole_status_names_every_field() {
+        let crd = <Backup as kube::CustomResourceExt>::crd();
+        let schema = crd.spec.versions[0].schema.clone().unwrap();
+        let root = schema.open_api_v3_schema.unwrap().properties.unwrap();
+        let fields = root["status"].properties.clone().unwrap();
+        let whole = BackupStatus::default().whole();
+        for field in fields.keys() {
+            assert!(whole.get(field).is_some(), "{field}");
+        }
+        let failed = BackupStatus {
+            failure_reason: Some("x".to_owned()),
+            ..BackupStatus::default()
+        };
+        assert_eq!(failed.whole()["failureReason"], "x");
+    }
 
     #[test]
     fn documents_of_repositories_are_read_and_written_as_ever() {

@@ -111,8 +111,11 @@ fn apply(rule: &Rule, root: &mut JSONSchemaProps) {
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.format = match schema.format.take().as_deref() {
         Some("uint64") => Some("int64".to_owned()),
-        // An i32 does not hold every u32.
-        Some("uint32") => Some("int64".to_owned()),
+        // An i32 does not hold every u32, and a u32 not every i64.
+        Some("uint32") => {
+            schema.maximum.get_or_insert(f64::from(u32::MAX));
+            Some("int64".to_owned())
+        }
         other => other.map(str::to_owned),
     };
     if let Some(description) = &mut schema.description {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 /// What the apiserver accepts as a duration: what [`GoDuration`] reads.
-const PATTERN: &str = "^(0|([0-9]+(w|d|h|m|s|ms))+)$";
+const PATTERN: &str = "^(0|([0-9]{1,9}(w|d|h|m|s|ms))+)$";
 
 /// A length of time, to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,11 @@ impl GoDuration {
     /// The whole seconds of it.
     pub fn seconds(&self) -> i64 {
         self.0.as_secs()
+    }
+
+    /// It, unless it is zero: as in Velero, a zero says no more than an absent value. What is less than a second is written as zero.
+    pub fn given(self) -> Option<GoDuration> {
+        (self.seconds() > 0).then_some(self)
     }
 }
 
@@ -127,6 +132,26 @@ impl<'de> Deserialize<'de> for GoDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever the apiserver lets through is read, or one object stops everything of its kind.
+    #[test]
+    fn what_the_pattern_takes_is_read() {
+        let longest = "999999999w".repeat(6);
+        assert!(longest.len() <= 64);
+        for text in [longest.as_str(), "999999999ms", "0", "0s", "000000001h"] {
+            assert!(text.parse::<GoDuration>().is_ok(), "{text}");
+        }
+        assert!(PATTERN.contains("{1,9}"));
+    }
+
+    #[test]
+    fn zero_is_as_good_as_nothing() {
+        let given = |text: &str| text.parse::<GoDuration>().ok().and_then(GoDuration::given);
+        for zero in ["0", "0s", "0h0m0s", "999ms"] {
+            assert_eq!(given(zero), None, "{zero}");
+        }
+        assert_eq!(given("1s").map(|one| one.seconds()), Some(1));
+    }
 
     #[test]
     fn reads_go_and_people_and_writes_go() {

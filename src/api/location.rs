@@ -72,10 +72,10 @@ pub struct BackupStorageLocationSpec {
     /// Whether the server may write to it.
     #[serde(default)]
     pub access_mode: AccessMode,
-    /// How often the Backup objects are matched with what the bucket holds; absent means the server's own setting.
+    /// How often the Backup objects are matched with what the bucket holds; absent or zero means the server's own setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_sync_period: Option<GoDuration>,
-    /// How often it is checked that the location can be used; absent means the server's own setting.
+    /// How often it is checked that the location can be used; absent or zero means the server's own setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_frequency: Option<GoDuration>,
     /// The Secret with the key of the repository; absent means the key `key` of the Secret `ark-repository-key`.

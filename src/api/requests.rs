@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 
 /// Which backup to delete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema,
+)]
 #[kube(
     group = "ark.heptio.com",
     version = "v1",
@@ -33,6 +35,10 @@ pub struct DeleteBackupRequestSpec {
     /// The backup to delete.
     #[schemars(length(min = 1, max = 253))]
     pub backup_name: String,
+    /// The uid of the Backup object to delete: a later one of the same name stays. Absent means the one that the server finds first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub backup_uid: Option<String>,
 }
 
 /// How far a DeleteBackupRequest is.
@@ -54,6 +60,9 @@ pub struct DeleteBackupRequestStatus {
     /// How far it is.
     #[serde(default)]
     pub phase: DeleteBackupRequestPhase,
+    /// The uid of the Backup object that is being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_uid: Option<String>,
     /// What went wrong. Nothing here and `Processed`: the backup is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,

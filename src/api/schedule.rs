@@ -70,27 +70,27 @@ pub struct ScheduleSpec {
 pub struct Retention {
     /// Keep the newest N backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_last: Option<u32>,
     /// Keep the newest backup of each of the last N hours that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_hourly: Option<u32>,
     /// Keep the newest backup of each of the last N days that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_daily: Option<u32>,
     /// Keep the newest backup of each of the last N ISO weeks that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_weekly: Option<u32>,
     /// Keep the newest backup of each of the last N months that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_monthly: Option<u32>,
     /// Keep the newest backup of each of the last N years that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_yearly: Option<u32>,
 }
 

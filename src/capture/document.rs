@@ -8,7 +8,7 @@ use crate::api::{self, Backup, BackupPhase, BackupSpec, Time};
 
 /// When a backup that began then may be deleted.
 pub fn expiration(spec: &BackupSpec, started: Timestamp) -> Option<Timestamp> {
-    started.checked_add(spec.ttl?.0).ok()
+    started.checked_add(spec.kept_for()?.0).ok()
 }
 
 /// The status of a backup whose capture ended with this report.
@@ -63,4 +63,31 @@ pub fn commit(
         expires: status.expiration.map(|time| time.0.as_second()),
         log: report.log_text().into_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_of_zero_is_none() {
+        let started = "2026-11-22T00:00:00Z".parse().unwrap();
+        let expires = |ttl: Option<&str>| {
+            let spec = BackupSpec {
+                ttl: ttl.map(|ttl| ttl.parse().unwrap()),
+                ..BackupSpec::default()
+            };
+            expiration(&spec, started).map(|at| at.to_string())
+        };
+        assert_eq!(expires(None), None);
+        assert_eq!(expires(Some("0s")), None);
+        assert_eq!(expires(Some("0")), None);
+        assert_eq!(
+            expires(Some("24h")).as_deref(),
+            Some("2026-11-23T00:00:00Z")
+        );
+        // So long that no clock shows its end.
+        assert_eq!(expires(Some("999999999w")), None);
+    }
 }
