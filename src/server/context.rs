@@ -9,6 +9,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use super::events::Events;
 use super::metrics::Metrics;
 use super::repositories::Repositories;
@@ -34,6 +35,8 @@ pub struct Context {
     pub events: Events,
     /// How much is done at once.
     pub limits: Limits,
+    /// What failed, and is tried again later each time.
+    pub backoff: Backoff,
     /// Fires when the process is to end and when the lease is lost: from then on nothing is written.
     pub stop: CancellationToken,
     /// What the server was told at its start.

@@ -113,6 +113,16 @@ impl When {
         }
     }
 
+    /// The zone whose days a schedule counts, also of one by which nothing can be made.
+    pub fn zone(schedule: &str, zone: Option<&str>) -> TimeZone {
+        let text = schedule.trim();
+        let own = text.strip_prefix("CRON_TZ=").or(text.strip_prefix("TZ="));
+        let own = own.and_then(|rest| rest.split(char::is_whitespace).next());
+        own.or(zone)
+            .and_then(|name| TimeZone::get(name).ok())
+            .unwrap_or(TimeZone::UTC)
+    }
+
     /// The first time after `last`.
     pub fn after(&self, last: Timestamp) -> Option<Timestamp> {
         match self {
@@ -250,6 +260,19 @@ mod tests {
             paris.after(at("2026-01-10T12:00:00Z")),
             Some(at("2026-01-11T02:00:00Z"))
         );
+    }
+
+    #[test]
+    fn the_zone_of_a_schedule_wherever_it_stands() {
+        let zone = |schedule: &str, zone| {
+            let zone = When::zone(schedule, zone);
+            zone.iana_name().unwrap_or("UTC").to_owned()
+        };
+        assert_eq!(zone("0 3 * * *", None), "UTC");
+        assert_eq!(zone("0 3 * * *", Some("Europe/Paris")), "Europe/Paris");
+        assert_eq!(zone("CRON_TZ=Europe/Paris @daily", None), "Europe/Paris");
+        assert_eq!(zone("TZ=Europe/Paris nonsense", None), "Europe/Paris");
+        assert_eq!(zone("0 3 * * *", Some("Nowhere/At_All")), "UTC");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Counters start at zero with the process, as Prometheus expects. Gauges that describe the cluster's objects or a repository are set
 //! by the controllers of the replica that works; a replica that only waits shows none of them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -42,6 +44,7 @@ macro_rules! metrics {
         /// Every metric of the server.
         pub struct Metrics {
             registry: Registry,
+            kept: Mutex<Kept>,
             $(#[doc = $help] pub $field: $kind,)*
         }
 
@@ -49,7 +52,7 @@ macro_rules! metrics {
             fn default() -> Metrics {
                 let mut registry = Registry::with_prefix("ark");
                 $(let $field: $kind = register(&mut registry, $make, $name, $help);)*
-                Metrics { registry, $($field,)* }
+                Metrics { registry, kept: Mutex::default(), $($field,)* }
             }
         }
     };
@@ -92,7 +95,48 @@ metrics! {
     leader: Gauge = Gauge::default(), "leader", "1 if this replica holds the lease";
 }
 
+/// What there was when it was last looked.
+#[derive(Default)]
+struct Kept {
+    locations: BTreeSet<String>,
+    schedules: BTreeSet<String>,
+}
+
 impl Metrics {
+    /// Says which locations and schedules there are. The gauges of those that are gone go: nobody can put right what they say.
+    pub fn keep(&self, locations: &[String], schedules: &[String]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Kept {
+            locations: locations.iter().cloned().collect(),
+            schedules: schedules.iter().cloned().collect(),
+        };
+        for gone in kept.locations.difference(&now.locations) {
+            let label = of_location(gone);
+            for gauge in [
+                &self.location_available,
+                &self.repository_bytes,
+                &self.repository_logical_bytes,
+                &self.verify_last,
+                &self.verify_oldest,
+                &self.verify_damaged,
+            ] {
+                gauge.remove(&label);
+            }
+        }
+        for gone in kept.schedules.difference(&now.schedules) {
+            let label = of_schedule(Some(gone));
+            for gauge in [
+                &self.backup_last_success,
+                &self.backup_last_status,
+                &self.backup_items,
+                &self.backup_items_errors,
+            ] {
+                gauge.remove(&label);
+            }
+        }
+        *kept = now;
+    }
+
     /// All of them, as Prometheus reads them.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -133,6 +177,26 @@ pub fn of_location(location: &str) -> LocationLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_gone_is_not_shown() {
+        let metrics = Metrics::default();
+        let names = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        for name in ["here", "gone"] {
+            let gauge = &metrics.location_available;
+            gauge.get_or_create(&of_location(name)).set(0);
+            let gauge = &metrics.backup_last_success;
+            gauge.get_or_create(&of_schedule(Some(name))).set(1);
+        }
+        metrics.keep(&names(&["here", "gone"]), &names(&["here", "gone"]));
+        metrics.keep(&names(&["here"]), &names(&["here"]));
+        let text = metrics.encode();
+        assert!(text.contains("{backup_location_name=\"here\"} 0"), "{text}");
+        assert!(text.contains("{schedule=\"here\"} 1"), "{text}");
+        assert!(!text.contains("gone"), "{text}");
+    }
 
     #[test]
     fn names_are_those_of_dashboards() {

@@ -4,17 +4,22 @@
 //! compares what is with what should be and takes one step that may be repeated, so that a process may end anywhere and the next one goes
 //! on. When the lease is lost the process ends: nothing of it can write any more, whatever it was in the middle of.
 
+mod backoff;
 pub mod bucket;
 mod cache;
 pub mod context;
 pub mod controllers;
+pub mod counterpart;
 pub mod cron;
 pub mod events;
+mod holders;
 mod host;
 pub mod http;
 mod insist;
 pub mod key;
 pub mod leader;
+mod leftover;
+mod listing;
 pub mod metrics;
 mod opening;
 pub mod operation;
@@ -22,6 +27,7 @@ mod recovery;
 pub mod repositories;
 pub mod running;
 pub mod settings;
+mod stored;
 pub mod told;
 
 use std::net::SocketAddr;
@@ -146,6 +152,7 @@ pub async fn run(
             repositories: Repositories::new(client.clone(), env.clone(), Arc::clone(&settings)),
             events: Events::new(client.clone(), &settings.identity),
             limits: Limits::of(&settings),
+            backoff: backoff::Backoff::default(),
             namespace: settings.namespace.clone(),
             stop: CancellationToken::new(),
             metrics,

@@ -5,6 +5,7 @@
 //! * Each object is worked on once at a time. What was begun and is not under way in this process was interrupted, and goes on:
 //!   [`decide`].
 //! * Work begins with the object as the apiserver has it: what was seen may be older than what this process wrote itself.
+//! * Work for an object that was deleted is stopped as if it had been canceled.
 //! * When the process is to end, everything is dropped where it is.
 
 use std::convert::Infallible;
@@ -15,20 +16,24 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Requeue;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::controllers::log;
+use super::controllers::{log, unreadable};
 use super::insist::insist;
 use super::running::Running;
 
 /// How often an object is looked at again while an operation on it is under way: an event that came at the wrong moment
 /// is made up for.
 const AGAIN: Duration = Duration::from_secs(20);
+/// How often it is looked whether an object is still there that is being worked on.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often progress is written.
 pub const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -96,8 +101,14 @@ pub struct Job<K> {
 /// Works on all objects of a kind until the server stops.
 pub async fn run<K: Operation>(context: Context) {
     let running = Running::default();
-    let shared = Arc::new((context.clone(), running.clone()));
-    Controller::new(context.api::<K>(), watcher::Config::default())
+    let guarded = Api::namespaced(context.client.clone(), &context.namespace);
+    let controller = Controller::new(guarded, watcher::Config::default());
+    let shared = Arc::new(Shared {
+        context: context.clone(),
+        running: running.clone(),
+        seen: controller.store(),
+    });
+    controller
         .graceful_shutdown_on(context.stop.clone().cancelled_owned())
         .run(reconcile::<K>, again::<K>, shared)
         .for_each(|done| async { log(K::WHAT, done) })
@@ -105,25 +116,50 @@ pub async fn run<K: Operation>(context: Context) {
     running.ended().await;
 }
 
-type Shared = Arc<(Context, Running)>;
+/// An object of which nothing is known but its metadata stops nothing for others.
+type Guarded<K> = DeserializeGuard<K>;
 
-async fn reconcile<K: Operation>(object: Arc<K>, shared: Shared) -> Result<Requeue, Infallible> {
-    let (context, running) = &*shared;
+struct Shared<K: Operation> {
+    context: Context,
+    running: Running,
+    /// The objects as they were seen last.
+    seen: Store<Guarded<K>>,
+}
+
+async fn reconcile<K: Operation>(
+    object: Arc<Guarded<K>>,
+    shared: Arc<Shared<K>>,
+) -> Result<Requeue, Infallible> {
+    let Shared {
+        context,
+        running,
+        seen,
+    } = &*shared;
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            unreadable(&*object, &invalid.error, context).await;
+            return Ok(Requeue::await_change());
+        }
+    };
     let Some(uid) = object.uid() else {
         return Ok(Requeue::await_change());
     };
-    match decide::<K>(&object, running.has(&uid)) {
+    match decide::<K>(object, running.has(&uid)) {
         Action::Nothing => return Ok(Requeue::await_change()),
         Action::Watch => {}
         Action::Cancel => running.cancel(&uid),
         Action::Work => running.start(&uid, |cancel| {
             let (context, name) = (context.clone(), object.name_any());
-            let uid = uid.clone();
+            let (uid, seen) = (uid.clone(), seen.clone());
             async move {
                 let stop = context.stop.clone();
+                let of = ObjectRef::new(&name).within(&context.namespace);
+                let watched = (of, uid.clone());
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
+                    () = gone::<K>(seen, watched, cancel.clone()) => {}
                     () = begin::<K>(context, name, uid, cancel) => {}
                 }
             }
@@ -132,8 +168,23 @@ async fn reconcile<K: Operation>(object: Arc<K>, shared: Shared) -> Result<Reque
     Ok(Requeue::requeue(AGAIN))
 }
 
-fn again<K: Operation>(_: Arc<K>, _: &Infallible, _: Shared) -> Requeue {
+fn again<K: Operation>(_: Arc<Guarded<K>>, _: &Infallible, _: Arc<Shared<K>>) -> Requeue {
     Requeue::requeue(AGAIN)
+}
+
+/// Stops the work when its object is gone, or another one has its name. Never ends.
+async fn gone<K: Operation>(
+    seen: Store<Guarded<K>>,
+    (of, uid): (ObjectRef<Guarded<K>>, String),
+    cancel: CancellationToken,
+) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let found = seen.get(&of);
+        if found.is_none_or(|found| found.uid().as_ref() != Some(&uid)) {
+            cancel.cancel();
+        }
+    }
 }
 
 async fn begin<K: Operation>(

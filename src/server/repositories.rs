@@ -5,10 +5,11 @@
 //! * Who asks gets the repository that the location names now: its spec and both Secrets are read each time, and an open repository is
 //!   handed out again only if all of it is as it was. Work under way keeps the one that it began with.
 //! * Only [`Repositories::establish`] makes anything: a key and a repository, in that order, in an empty place, for a location that may
-//!   be written to. The recovery key that comes with a new repository is shown to nobody, so its slot is removed at once: what counts as
-//!   a second key is one that somebody holds.
+//!   be written to. A repository that it makes has no recovery key, which nobody would be shown: what counts as a second key is one that
+//!   somebody holds.
 //! * A repository that was seen at a location is not replaced by another one, or by a new one, unless somebody says so: an emptied bucket
 //!   is a loss to be told, not a place for a fresh start.
+//! * A repository is held by one location: a second one is refused.
 //! * Certificates go into files of their own, named by their content; credentials go nowhere.
 //! * The cache folder keeps what open repositories need, and of others not more than it was told.
 
@@ -17,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
 use ark_engine::store::Store;
-use ark_engine::{Env, InitOptions, OpenOptions, Repository};
+use ark_engine::{Env, OpenOptions, Repository};
 use ark_format::layout;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -28,7 +29,10 @@ use zeroize::Zeroizing;
 
 use super::bucket::{self, Bucket, BucketError, Place};
 use super::cache;
+use super::holders::{self, Holders};
 use super::key::{self, Action, Found, Holds, KeyError};
+use super::leftover;
+use super::listing::list_in;
 use super::settings::Settings;
 use super::told::told;
 use crate::api::{
@@ -131,6 +135,19 @@ pub enum RepositoriesError {
         /// The one that is there.
         found: Option<String>,
     },
+    /// Another location has the same repository.
+    #[error(
+        "the location {location} is at the repository {repository}, which the location {other} holds: two locations cannot show the same \
+         backups. Delete one of them; no data is lost by that"
+    )]
+    Twin {
+        /// The location.
+        location: String,
+        /// The one that holds it.
+        other: String,
+        /// The repository.
+        repository: String,
+    },
     /// The repository is older than it was.
     #[error(
         "the repository of the location {location} is at epoch {found} and was seen at {seen}: an older copy of the bucket was put back. \
@@ -169,6 +186,7 @@ struct Inner {
     settings: Arc<Settings>,
     /// By location; the lock of one is held while it is opened.
     slots: SyncMutex<BTreeMap<String, Slot>>,
+    holders: Holders,
 }
 
 /// Everything that a location says, Secrets included.
@@ -189,6 +207,7 @@ impl Repositories {
             env,
             settings,
             slots: SyncMutex::default(),
+            holders: Holders::default(),
         }))
     }
 
@@ -219,20 +238,34 @@ impl Repositories {
     }
 
     /// The location of backups that name none.
-    pub async fn default_location(&self) -> Option<String> {
-        let listed = self.locations().list(&ListParams::default()).await;
-        match listed {
-            Ok(listed) => choose_default(&listed.items),
-            Err(error) => {
-                tracing::warn!(%error, "cannot list the BackupStorageLocations");
-                None
-            }
-        }
+    ///
+    /// # Errors
+    /// The apiserver's: then nobody knows.
+    pub async fn default_location(&self) -> Result<Option<String>, kube::Error> {
+        let (client, namespace) = (&self.0.client, &self.0.settings.namespace);
+        let listed = list_in::<BackupStorageLocation>(client, namespace).await?;
+        // Of those that cannot be read nobody knows whether they are the default.
+        let marked = listed.items.iter().any(|location| location.spec.default);
+        Ok(match listed.broken.is_empty() || marked {
+            true => choose_default(&listed.items),
+            false => None,
+        })
+    }
+
+    /// Checks that what is open is no older than what was seen of it.
+    ///
+    /// # Errors
+    /// [`RepositoriesError`].
+    pub async fn confirm(&self, opened: &Opened) -> Result<(), RepositoriesError> {
+        let known = self.remembered(&opened.name).await?;
+        self.refuse_other(&opened.name, &opened.repository, known)
+            .await
     }
 
     /// Lets go of the repositories of locations that are no more.
     pub fn retain(&self, locations: &[String]) {
         let before = self.slots().len();
+        self.0.holders.retain(locations);
         self.slots().retain(|name, _| locations.contains(name));
         if self.slots().len() < before {
             self.trim_cache();
@@ -277,6 +310,7 @@ impl Repositories {
         }
         // What was opened with other settings is not handed out again, whatever comes of this.
         *slot = None;
+        self.0.holders.release(&prepared.name);
         let opened = Arc::new(self.open_new(prepared, make).await?);
         *slot = Some(Arc::clone(&opened));
         drop(slot);
@@ -361,9 +395,19 @@ impl Repositories {
             false => Store::open(url, &options),
         };
         let store = store.map_err(|error| engine(error.into()))?;
-        let holds = looks(&store).await.map_err(engine)?;
         let known = self.remembered(&location).await?;
         let seen = known.as_ref().and_then(|known| known.repository_id.clone());
+        let holds = match looks(&store).await {
+            // Made by a server that was stopped in the middle.
+            Err(error @ ark_engine::Error::Foreign { .. }) if writable && seen.is_none() => {
+                let removed = leftover::remove(&store, self.0.env.clock.now_ms()).await;
+                match removed.map_err(|error| engine(error.into()))? {
+                    true => Holds::Nothing,
+                    false => return Err(engine(error)),
+                }
+            }
+            holds => holds.map_err(engine)?,
+        };
         if let (Holds::Nothing, Some(seen)) = (holds, seen) {
             return Err(RepositoriesError::Replaced {
                 location,
@@ -405,23 +449,19 @@ impl Repositories {
         let env = self.0.env.clone();
         let repository = match holds {
             Holds::Nothing => {
-                let made = Repository::init(store, env, InitOptions { unlock })
+                let made = Repository::init_with_one_key(store, env, &unlock)
                     .await
                     .map_err(engine)?;
-                let slots = made.repository.keys().await.map_err(engine)?;
-                for slot in slots.iter().filter(|slot| !slot.current) {
-                    made.repository.remove_key(&slot.id).await.map_err(engine)?;
-                }
-                tracing::info!(%location, url, id = %made.repository.id(), "made a repository");
+                tracing::info!(%location, url, id = %made.id(), "made a repository");
                 // Opened again with the cache and the memory of this server.
-                let store = made.repository.store().clone();
-                let unlock = key::unlock(&prepared.key).map_err(engine)?;
+                let store = made.store().clone();
                 Repository::open(store, self.0.env.clone(), &unlock, self.open_options()).await
             }
             Holds::Repository => Repository::open(store, env, &unlock, self.open_options()).await,
         };
         let repository = repository.map_err(engine)?;
         self.refuse_other(&location, &repository, known).await?;
+        self.refuse_twin(&location, &repository).await?;
         Ok(Opened {
             repository,
             read_only: prepared.read_only,
@@ -429,6 +469,32 @@ impl Repositories {
             notes: prepared.bucket.notes,
             name: prepared.name,
         })
+    }
+
+    /// Refuses a repository that another location holds.
+    async fn refuse_twin(
+        &self,
+        location: &str,
+        repository: &Repository,
+    ) -> Result<(), RepositoriesError> {
+        let id = repository.id().to_string();
+        let (client, namespace) = (&self.0.client, &self.0.settings.namespace);
+        let read = |source| cluster(location, "the other locations", source);
+        let locations = list_in(client, namespace).await.map_err(read)?;
+        let known = list_in(client, namespace).await.map_err(read)?;
+        let on_record = holders::on_record(location, &id, &locations.items, &known.items);
+        let other = match on_record {
+            Some(other) => Some(other),
+            None => self.0.holders.claim(location, &id).err(),
+        };
+        match other {
+            None => Ok(()),
+            Some(other) => Err(RepositoriesError::Twin {
+                location: location.to_owned(),
+                other,
+                repository: id,
+            }),
+        }
     }
 
     /// What the cluster remembers of the repository of a location.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ark::api::{self, definitions};
+use ark::server::controllers::{patch_own, patch_own_status};
 use ark_testkit::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -120,6 +121,7 @@ async fn the_apiserver_serves_and_guards_them() {
     let client = client(&plane).await;
     apply_definitions(&client).await;
     wrong_values_are_refused(&client).await;
+    a_later_object_of_a_name_is_not_written_to(&client).await;
     defaults_are_set(&client).await;
     a_spec_stays_as_it_was_made(&client).await;
     unknown_fields_are_warned_of(&client).await;
@@ -144,6 +146,28 @@ async fn wrong_values_are_refused(client: &Client) {
         ),
         ("Backup", "backups", json!({ "ttl": "soon" }), "spec.ttl"),
         ("Backup", "backups", json!({ "ttl": "-1h" }), "spec.ttl"),
+        // What the types do not read must not come in: one such object would stop all of its kind.
+        (
+            "Backup",
+            "backups",
+            json!({ "ttl": "99999999999999999999h" }),
+            "spec.ttl",
+        ),
+        (
+            "Schedule",
+            "schedules",
+            json!({ "schedule": "@daily", "retention": { "keepLast": 5_000_000_000_u64 } }),
+            "spec.retention.keepLast",
+        ),
+        (
+            "BackupStorageLocation",
+            "backupstoragelocations",
+            json!({
+                "provider": "local", "objectStorage": { "bucket": "/b" },
+                "backupSyncPeriod": "99999999999999999999h",
+            }),
+            "spec.backupSyncPeriod",
+        ),
         (
             "Backup",
             "backups",
@@ -332,6 +356,35 @@ async fn a_spec_stays_as_it_was_made(client: &Client) {
     let filled = json!({ "spec": { "storageLocation": "default" } });
     let answer = send(client, "PATCH", &path, "application/json", &filled).await;
     assert_eq!(answer.code, 200, "{:#}", answer.body);
+}
+
+/// The work for an object that was deleted may not know so yet.
+async fn a_later_object_of_a_name_is_not_written_to(client: &Client) {
+    let backups: Api<api::Backup> = Api::namespaced(client.clone(), NAMESPACE);
+    let backup = api::Backup::new("again", api::BackupSpec::default());
+    let make = async || {
+        backups
+            .create(&PostParams::default(), &backup)
+            .await
+            .unwrap()
+    };
+    let before = make().await.metadata.uid.unwrap();
+    let parameters = kube::api::DeleteParams::default();
+    backups.delete("again", &parameters).await.unwrap();
+    let status = json!({ "phase": "Completed" });
+    let gone = patch_own_status(&backups, "again", &before, &status).await;
+    assert!(gone.unwrap().is_none());
+    let after = make().await.metadata.uid.unwrap();
+    let another = patch_own_status(&backups, "again", &before, &status).await;
+    assert!(another.unwrap().is_none());
+    let metadata = json!({ "metadata": { "labels": { "a": "b" } } });
+    let another = patch_own(&backups, "again", &before, &metadata).await;
+    assert!(another.unwrap().is_none());
+    let now = backups.get("again").await.unwrap();
+    assert_eq!(now.phase(), api::BackupPhase::New);
+    assert!(!now.labels().contains_key("a"), "{now:?}");
+    let own = patch_own_status(&backups, "again", &after, &status).await;
+    assert_eq!(own.unwrap().unwrap().phase(), api::BackupPhase::Completed);
 }
 
 async fn unknown_fields_are_warned_of(client: &Client) {

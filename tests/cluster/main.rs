@@ -20,3 +20,4 @@ mod round_trip;
 mod served;
 mod snapshot;
 mod storage;
+mod together;

@@ -6,7 +6,10 @@
 //!   backup looks for that document first, and takes over what it says instead of making the backup again. A name that
 //!   another backup of this cluster has in the repository is refused.
 //! * What the operation ended with is written until the apiserver takes it, in an order that can be taken up again at any
-//!   point: first the id of the commit, then the status.
+//!   point: first the id of the commit as an annotation, then the status, which says it again and alone counts.
+//! * Only the very object is written to, never a later one of its name. Work for an object that was deleted is stopped.
+//! * A repository that does not answer is no outcome. Whether a commit came to be is asked until it is answered.
+//! * A backup of which not all is sure to be there is not called Completed.
 //!
 //! That it is made once at a time, and goes on after an interruption, is [`crate::server::operation`]'s.
 
@@ -15,24 +18,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ark_engine::{BeginBackup, ClusterRef, Repository, SessionId, WriteSession};
+use ark_engine::{BeginBackup, ClusterRef, Repository, WriteSession};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::patch_status;
-use crate::api::labels::{self, BACKUP_ID, SCHEDULE_NAME, STORAGE_LOCATION};
+use super::{patch_own, patch_own_status};
+use crate::api::labels::{self, BACKUP_ID, CLUSTER_ID, SCHEDULE_NAME, STORAGE_LOCATION};
 use crate::api::names::check_name;
 use crate::api::{Backup, BackupPhase, BackupProgress, BackupStatus, ObjectMeta, Time};
 use crate::capture::{self, CaptureReport, LogLine, Monitor, document};
+use crate::server::counterpart::{Object, backup_id};
 use crate::server::insist::insist;
 use crate::server::metrics::of_schedule;
-use crate::server::opening::{Refusal, open};
+use crate::server::opening::{Patience, Refusal, open, passes};
 use crate::server::operation::{Job, Operation, PROGRESS, outcome};
 use crate::server::repositories::Opened;
+use crate::server::stored;
 use crate::server::told::{chain, told};
 
+/// How long an object waits that sync may have made: it writes the status right after.
+const SETTLING: Duration = Duration::from_secs(5);
 /// How often it is asked whether a name is free that a process holds which may be dead.
 const NAME_PAUSE: Duration = Duration::from_secs(5);
 
@@ -41,8 +47,8 @@ impl Operation for Backup {
 
     fn is_wanted(&self) -> bool {
         match self.phase() {
-            // One that is in a repository already is not made: its status is on its way.
-            BackupPhase::New => !self.annotations().contains_key(BACKUP_ID),
+            // One that is in a repository already is not made.
+            BackupPhase::New => backup_id(self).is_none(),
             BackupPhase::InProgress | BackupPhase::Canceling => true,
             BackupPhase::FailedValidation
             | BackupPhase::Completed
@@ -71,14 +77,27 @@ enum Stopped {
     Invalid(Vec<String>),
     /// It could not be made.
     Failed(String),
-    /// It is in the repository after all: the document and the id of the commit.
-    Made(Box<Backup>, SessionId),
+    /// It is in the repository after all.
+    Made(Box<Made>),
+    /// The object shows a backup of the repository: sync has made it, and writes its status.
+    Shown,
+    /// The commit was sent, and nobody knows what became of it.
+    Unknown(String),
 }
 
 /// What a backup that was made leaves.
 struct Made {
     status: BackupStatus,
-    id: SessionId,
+    id: String,
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Stopped {
+        match refusal {
+            Refusal::Invalid(why) => Stopped::Invalid(vec![why]),
+            Refusal::Failed(why) => Stopped::Failed(why),
+        }
+    }
 }
 
 impl Job<Backup> {
@@ -86,9 +105,10 @@ impl Job<Backup> {
         let ended = self.attempt().await;
         let (status, id) = match ended {
             Ok(made) => (made.status, Some(made.id)),
-            Err(Stopped::Made(document, id)) => (document.status.unwrap_or_default(), Some(id)),
+            Err(Stopped::Made(made)) => (made.status, Some(made.id)),
+            Err(Stopped::Shown) => return,
             Err(Stopped::Canceled) => (self.ended(BackupPhase::Canceled), None),
-            Err(Stopped::Failed(reason)) => (
+            Err(Stopped::Failed(reason) | Stopped::Unknown(reason)) => (
                 BackupStatus {
                     errors: 1,
                     failure_reason: Some(reason),
@@ -128,17 +148,58 @@ impl Job<Backup> {
 
     async fn attempt(&mut self) -> Result<Made, Stopped> {
         let begun = self.started().is_some();
+        if !begun && self.is_said() && self.settles().await? {
+            return Err(Stopped::Shown);
+        }
         if let Err(error) = check_name("backup", &self.name) {
             return Err(Stopped::Invalid(vec![error.to_string()]));
         }
         // Who waits for a location holds up nobody whose location answers.
         let opened = self.open(begun).await?;
+        // Whatever it was interrupted in, the commit counts: also one that cancel came too late for.
+        self.look(&opened.repository, Patience::new(begun)).await?;
+        if opened.read_only {
+            return Err(Stopped::Invalid(vec![format!(
+                "the location {} is read-only",
+                opened.name
+            )]));
+        }
+        match self.write_backup(&opened).await {
+            // Nobody waits for the permit of who only asks.
+            Err(Stopped::Unknown(why)) => {
+                self.look(&opened.repository, Patience::new(true)).await?;
+                Err(Stopped::Failed(why))
+            }
+            ended => ended,
+        }
+    }
+
+    /// Whether the object has the annotation of one that sync has made. A copy of one has it, too.
+    fn is_said(&self) -> bool {
+        self.object.annotations().contains_key(BACKUP_ID)
+    }
+
+    /// Gives sync the time to write the status of an object that it has just made; whether it has.
+    async fn settles(&self) -> Result<bool, Stopped> {
+        tokio::select! {
+            () = tokio::time::sleep(SETTLING) => Ok(self.is_shown().await),
+            () = self.cancel.cancelled() => Err(Stopped::Canceled),
+        }
+    }
+
+    /// Whether the object shows a backup of a repository by now.
+    async fn is_shown(&self) -> bool {
+        let what = format!("backup {}", self.name);
+        let found = insist(&what, || self.api.get_opt(&self.name)).await;
+        let found = found.flatten();
+        found.is_some_and(|found| backup_id(&found).is_some())
+    }
+
+    async fn write_backup(&mut self, opened: &Opened) -> Result<Made, Stopped> {
         let _permit = tokio::select! {
             permit = Arc::clone(&self.context.limits.backups).acquire_owned() => permit.ok(),
-            () = self.cancel.cancelled(), if !begun => return Err(Stopped::Canceled),
+            () = self.cancel.cancelled() => return Err(Stopped::Canceled),
         };
-        // Whatever it was interrupted in, the commit counts: also one that cancel came too late for.
-        self.look(&opened.repository).await?;
         if self.object.is_canceled() || self.cancel.is_cancelled() {
             return Err(Stopped::Canceled);
         }
@@ -166,7 +227,7 @@ impl Job<Backup> {
                 abort(&session).await;
                 return Err(Stopped::Canceled);
             }
-            () = self.show(&watch) => Err(capture::Error::Task),
+            never = self.show(&watch) => match never {},
         };
         let outcome = match captured {
             Ok(outcome) => outcome,
@@ -194,17 +255,12 @@ impl Job<Backup> {
                         added_bytes: Some(added),
                         ..document.status.unwrap_or_default()
                     },
-                    id: committed.id,
+                    id: committed.id.to_string(),
                 })
             }
             Err(error) => {
                 abort(&session).await;
-                // A reply may have been lost.
-                self.look(&opened.repository).await?;
-                Err(Stopped::Failed(format!(
-                    "cannot commit the backup: {}",
-                    told(&error)
-                )))
+                Err(uncommitted(&error, document))
             }
         }
     }
@@ -213,57 +269,99 @@ impl Job<Backup> {
     async fn open(&self, begun: bool) -> Result<Arc<Opened>, Stopped> {
         let location = match &self.object.spec.storage_location {
             Some(location) => location.clone(),
-            None => self
-                .context
-                .repositories
-                .default_location()
-                .await
-                .ok_or_else(|| {
-                    Stopped::Invalid(vec![
-                        "no storageLocation is given, and no BackupStorageLocation is the default one"
-                            .to_owned(),
-                    ])
-                })?,
+            None => self.default_location().await?.ok_or_else(|| {
+                Stopped::Invalid(vec![
+                    "no storageLocation is given, and no BackupStorageLocation is the default one"
+                        .to_owned(),
+                ])
+            })?,
         };
         let opened = tokio::select! {
-            opened = open(&self.context, &location, begun) => opened,
+            opened = open(&self.context, &location, begun, &self.object) => opened?,
             () = self.cancel.cancelled() => return Err(Stopped::Canceled),
         };
-        let opened = opened.map_err(|Refusal(why)| Stopped::Invalid(vec![why]))?;
-        if opened.read_only {
-            return Err(Stopped::Invalid(vec![format!(
-                "the location {location} is read-only"
-            )]));
-        }
         Ok(opened)
     }
 
-    /// Whether the repository has the backup, or another one of its name.
-    async fn look(&self, repository: &Repository) -> Result<(), Stopped> {
-        let failed = |error: ark_engine::Error| Stopped::Failed(told(&error));
-        let rows = repository.backups().await.map_err(failed)?;
-        let cluster = self.context.cluster.id();
-        let Some(row) = rows.iter().find(|row| {
-            row.name == self.name
-                && row.cluster.id == cluster
-                && row.forgotten.is_none()
-                && !row.lost
-        }) else {
-            return Ok(());
-        };
-        let manifest = repository.manifest_of(row).await.map_err(failed)?;
-        match serde_json::from_slice::<Backup>(&manifest.document) {
-            Ok(mut document) if document.metadata.uid.as_deref() == Some(&self.uid) => {
-                let status = document.status.get_or_insert_default();
-                status.logical_bytes = Some(row.counts.bytes);
-                status.added_bytes = Some(row.added_bytes());
-                Err(Stopped::Made(Box::new(document), row.id))
+    /// An apiserver that does not answer says nothing about locations.
+    async fn default_location(&self) -> Result<Option<String>, Stopped> {
+        let repositories = &self.context.repositories;
+        tokio::select! {
+            found = insist("the default location", || repositories.default_location()) => {
+                Ok(found.flatten())
             }
-            _ => Err(Stopped::Invalid(vec![format!(
-                "the repository has another backup named {} of this cluster: choose another name, or delete that backup first",
-                self.name
-            )])),
+            () = self.cancel.cancelled() => Err(Stopped::Canceled),
         }
+    }
+
+    /// Whether the repository has the backup, or another one of its name. Asked until it is answered, as long as there is patience.
+    async fn look(&self, repository: &Repository, mut patience: Patience) -> Result<(), Stopped> {
+        loop {
+            let error = match self.find(repository).await {
+                Ok(found) => return found.map_or(Ok(()), Err),
+                Err(error) => error,
+            };
+            tracing::warn!(backup = self.name, %error, "cannot see what the repository holds");
+            if !self.again(&error, &mut patience).await? {
+                return Err(Stopped::Failed(told(&error)));
+            }
+        }
+    }
+
+    /// Waits until what failed is to be tried again; false if it is not.
+    async fn again(
+        &self,
+        error: &ark_engine::Error,
+        patience: &mut Patience,
+    ) -> Result<bool, Stopped> {
+        if !passes(error) {
+            return Ok(false);
+        }
+        tokio::select! {
+            again = patience.wait() => Ok(again),
+            () = self.cancel.cancelled() => Err(Stopped::Canceled),
+        }
+    }
+
+    /// What the repository holds that decides about this backup.
+    async fn find(&self, repository: &Repository) -> Result<Option<Stopped>, ark_engine::Error> {
+        let own = self.context.cluster.id();
+        let object = Object::of(&self.object);
+        let rows = repository.backups().await?;
+        for row in rows
+            .iter()
+            .filter(|row| row.forgotten.is_none() && !row.lost)
+        {
+            let shown = || {
+                let is_new = object.phase == BackupPhase::New;
+                is_new && object.stands_for(&stored::row(row), own)
+            };
+            if !(row.name == self.name && row.cluster.id == own) {
+                match shown() {
+                    true => return Ok(Some(Stopped::Shown)),
+                    false => continue,
+                }
+            }
+            let manifest = repository.manifest_of(row).await?;
+            let document = serde_json::from_slice::<Backup>(&manifest.document).ok();
+            let of_this = document.filter(|of| of.metadata.uid.as_deref() == Some(&self.uid));
+            return Ok(Some(match of_this {
+                Some(document) => Stopped::Made(Box::new(Made {
+                    status: BackupStatus {
+                        logical_bytes: Some(row.counts.bytes),
+                        added_bytes: Some(row.added_bytes()),
+                        ..document.status.unwrap_or_default()
+                    },
+                    id: row.id.to_string(),
+                })),
+                None if shown() => Stopped::Shown,
+                None => Stopped::Invalid(vec![format!(
+                    "the repository has another backup named {} of this cluster: choose another name, or delete that backup first",
+                    self.name
+                )]),
+            }));
+        }
+        Ok(None)
     }
 
     /// Puts on record that the backup is being made.
@@ -276,17 +374,22 @@ impl Job<Backup> {
         if self.object.spec.storage_location.is_none() {
             spec["storageLocation"] = json!(location);
         }
-        let metadata = json!({ "labels": { (STORAGE_LOCATION): labels::label_value(location) } });
+        // What came with a copy of another object says nothing about this one.
+        let metadata = json!({
+            "labels": { (STORAGE_LOCATION): labels::label_value(location), (CLUSTER_ID): null },
+            "annotations": { (BACKUP_ID): null },
+        });
         let patch = json!({ "metadata": metadata, "spec": spec });
         self.write(&patch).await.ok_or(Stopped::Canceled)?;
         self.object.spec.storage_location = Some(location.to_owned());
         let status = BackupStatus {
             phase: BackupPhase::InProgress,
+            cluster_id: Some(self.context.cluster.id().to_owned()),
             start_timestamp: Some(Time(started)),
             expiration: self.expiration(started).map(Time),
             ..BackupStatus::default()
         };
-        let backup = self.write_status(&json!(status)).await;
+        let backup = self.write_status(&status.whole()).await;
         self.object = backup.ok_or(Stopped::Canceled)?;
         let schedule = of_schedule(self.schedule());
         self.context
@@ -304,6 +407,7 @@ impl Job<Backup> {
 
     fn effective_spec(&self) -> crate::api::BackupSpec {
         let mut spec = self.object.spec.clone();
+        spec.ttl = spec.kept_for();
         if self.schedule().is_none() {
             spec.ttl = spec.ttl.or(self.context.settings.default_ttl);
         }
@@ -319,19 +423,25 @@ impl Job<Backup> {
                 name: self.context.cluster.name().to_owned(),
             },
         };
+        let mut patience = Patience::new(false);
         loop {
             match repository.begin_backup(begin.clone()).await {
                 Ok(session) => return Ok(session),
                 Err(error @ ark_engine::Error::NameBusy { .. }) => {
                     tracing::info!(backup = self.name, %error, "waiting for the name");
                     tokio::select! {
-                        () = tokio::time::sleep(NAME_PAUSE) => self.look(repository).await?,
+                        () = tokio::time::sleep(NAME_PAUSE) => {}
                         () = self.cancel.cancelled() => return Err(Stopped::Canceled),
                     }
+                    self.look(repository, Patience::new(false)).await?;
                 }
                 Err(error) => {
-                    self.look(repository).await?;
-                    return Err(Stopped::Failed(told(&error)));
+                    let again = self.again(&error, &mut patience).await?;
+                    self.look(repository, Patience::new(false)).await?;
+                    if !again {
+                        return Err(Stopped::Failed(told(&error)));
+                    }
+                    tracing::warn!(backup = self.name, %error, "cannot begin; trying again");
                 }
             }
         }
@@ -345,6 +455,7 @@ impl Job<Backup> {
         let status = document::status(report, &spec, started, self.context.now());
         let annotations = metadata.annotations.clone().map(|mut annotations| {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            annotations.remove(BACKUP_ID);
             annotations
         });
         Backup {
@@ -388,14 +499,20 @@ impl Job<Backup> {
             .inc_by(report.warnings().count() as u64);
     }
 
-    async fn finish(&self, status: BackupStatus, id: Option<SessionId>) {
-        if let Some(id) = id {
-            let patch = json!({ "metadata": { "annotations": { (BACKUP_ID): id.to_string() } } });
+    async fn finish(&self, mut status: BackupStatus, id: Option<String>) {
+        let begun = status.start_timestamp.is_some();
+        if id.is_none() && !begun && self.is_said() && self.is_shown().await {
+            return;
+        }
+        if let Some(id) = &id {
+            let patch = json!({ "metadata": { "annotations": { (BACKUP_ID): id } } });
             if self.write(&patch).await.is_none() {
                 return;
             }
         }
-        let Some(written) = self.write_status(&json!(status)).await else {
+        status.backup_id = id;
+        status.cluster_id = Some(self.context.cluster.id().to_owned());
+        let Some(written) = self.write_status(&status.whole()).await else {
             return;
         };
         let metrics = &self.context.metrics;
@@ -444,17 +561,18 @@ impl Job<Backup> {
 
     async fn write(&self, patch: &Value) -> Option<Backup> {
         let what = format!("backup {}", self.name);
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        insist(&what, || self.api.patch(&self.name, &params, &patch)).await
+        let write = || patch_own(&self.api, &self.name, &self.uid, patch);
+        insist(&what, write).await.flatten()
     }
 
     async fn write_status(&self, status: &Value) -> Option<Backup> {
         let what = format!("status of the backup {}", self.name);
-        insist(&what, || patch_status(&self.api, &self.name, status)).await
+        let write = || patch_own_status(&self.api, &self.name, &self.uid, status);
+        insist(&what, write).await.flatten()
     }
 
     /// Writes progress, and never ends.
-    async fn show(&self, watch: &Watch) {
+    async fn show(&self, watch: &Watch) -> std::convert::Infallible {
         let mut shown = 0;
         loop {
             tokio::time::sleep(PROGRESS).await;
@@ -466,11 +584,35 @@ impl Job<Backup> {
                 total_items: now,
                 items_backed_up: now,
             };
-            match patch_status(&self.api, &self.name, &json!({ "progress": progress })).await {
+            let progress = json!({ "progress": progress });
+            match patch_own_status(&self.api, &self.name, &self.uid, &progress).await {
                 Ok(_) => shown = now,
                 Err(error) => tracing::debug!(backup = self.name, %error, "cannot write progress"),
             }
         }
+    }
+}
+
+/// What a commit means that did not go as it should.
+fn uncommitted(error: &ark_engine::Error, document: Backup) -> Stopped {
+    let why = told(error);
+    match error {
+        // It is there, and may lack something: good enough to look at, not to count on.
+        ark_engine::Error::Unconfirmed { session } => {
+            let status = document.status.unwrap_or_default();
+            Stopped::Made(Box::new(Made {
+                status: BackupStatus {
+                    phase: BackupPhase::PartiallyFailed,
+                    errors: status.errors + 1,
+                    failure_reason: Some(why),
+                    ..status
+                },
+                id: session.clone(),
+            }))
+        }
+        // A reply may have been lost.
+        ark_engine::Error::Store(_) => Stopped::Unknown(format!("cannot commit the backup: {why}")),
+        _ => Stopped::Failed(format!("cannot commit the backup: {why}")),
     }
 }
 
@@ -502,9 +644,11 @@ impl Monitor for Watch {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::api::BackupSpec;
     use crate::server::operation::{Action, decide};
+    use ark_engine::store::StoreError;
 
     fn backup(phase: Option<BackupPhase>, cancel: bool) -> Backup {
         let spec = BackupSpec {
@@ -555,12 +699,41 @@ mod tests {
         }
     }
 
+    /// Retention would let good ones go for one that cannot be restored.
+    #[test]
+    fn what_is_not_sure_to_be_there_is_not_completed() {
+        let document = || backup(Some(BackupPhase::Completed), false);
+        let unconfirmed = ark_engine::Error::Unconfirmed {
+            session: "01".to_owned(),
+        };
+        let Stopped::Made(made) = uncommitted(&unconfirmed, document()) else {
+            panic!("it is there");
+        };
+        assert_eq!(made.id, "01");
+        assert_eq!(made.status.phase, BackupPhase::PartiallyFailed);
+        assert!(made.status.failure_reason.is_some() && made.status.errors == 1);
+        let lost = StoreError::NotFound {
+            url: "s3://b".to_owned(),
+            key: "k".to_owned(),
+        };
+        let lost = uncommitted(&ark_engine::Error::Store(lost), document());
+        assert!(matches!(lost, Stopped::Unknown(_)));
+        let fenced = ark_engine::Error::Fenced {
+            session: "01".to_owned(),
+        };
+        let fenced = uncommitted(&fenced, document());
+        assert!(matches!(fenced, Stopped::Failed(_)));
+    }
+
     #[test]
     fn what_a_repository_holds_is_not_made_again() {
-        let mut synced = backup(None, false);
-        synced
-            .annotations_mut()
+        let mut copy = backup(None, false);
+        copy.annotations_mut()
             .insert(BACKUP_ID.to_owned(), "id".to_owned());
+        // Anybody may write an annotation.
+        assert_eq!(decide(&copy, false), Action::Work);
+        let mut synced = backup(Some(BackupPhase::New), false);
+        synced.status.as_mut().unwrap().backup_id = Some("id".to_owned());
         assert_eq!(decide(&synced, false), Action::Nothing);
         // One that was committed and whose status was not written goes on.
         let mut committed = backup(Some(BackupPhase::InProgress), false);

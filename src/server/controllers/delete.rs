@@ -1,9 +1,15 @@
 //! DeleteBackupRequests: the one way in which a backup is deleted through the cluster.
 //!
-//! A request is done in steps that may each be repeated: the Backup becomes `Deleting`, the repository gets the backup's tombstone, the
-//! object goes, the request goes. A server that dies in between goes on where it was. What can never be done is said in the request, which
-//! then stays for a day; what may work later is tried again. The bytes go at a prune, a week later: until then `ark backup undelete`
-//! takes the backup back.
+//! What it guarantees:
+//!
+//! * A request is about one object: the one of the uid that it names, or else the one that the server found first and whose uid it then wrote
+//!   into the request's status. A later object of that name stays.
+//! * In the repository goes what that object stands for ([`counterpart`](crate::server::counterpart)), and nothing else of its name.
+//! * A request is done in steps that may each be repeated: the repository gets the backup's tombstone, the object goes, the request goes. A
+//!   server that dies in between goes on where it was. Until the tombstone is there the Backup is what it was.
+//! * What can never be done is said in the request, which then stays for a day; what may work later is tried again, later each time.
+//!
+//! The bytes go at a prune, a week later: until then `ark backup undelete` takes the backup back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +22,17 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use super::{delete_present, patch_status};
+use super::sync::remove;
+use super::{delete_present, patch_own_status, patch_status};
 use crate::api::{
     AccessMode, Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest,
     DeleteBackupRequestPhase, labels,
 };
 use crate::server::context::Context;
+use crate::server::counterpart::may_be_stored;
 use crate::server::metrics::of_schedule;
 use crate::server::repositories::RepositoriesError;
+use crate::server::stored;
 use crate::server::told::{chain, told};
 
 /// How long a request stays that could not be done.
@@ -77,6 +86,15 @@ pub fn plan(
             false => refuse(format!("there is no Backup {name}")),
         };
     };
+    let meant = status
+        .backup_uid
+        .as_ref()
+        .or(request.spec.backup_uid.as_ref());
+    if meant.is_some_and(|meant| backup.metadata.uid.as_ref() != Some(meant)) {
+        return refuse(format!(
+            "the Backup {name} is not the one that this request is about, but a later one of its name: make another request if it is meant"
+        ));
+    }
     match backup.phase() {
         BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling => {
             return refuse(format!(
@@ -85,10 +103,9 @@ pub fn plan(
         }
         _ => {}
     }
-    let held = backup.annotations().contains_key(labels::BACKUP_ID);
     match location {
-        // Nothing of it is in a repository that could be asked.
-        _ if !held && !may_be_stored(backup.phase()) => Step::Delete,
+        // Nothing of it is in a repository.
+        _ if !may_be_stored(backup) || backup.spec.storage_location.is_none() => Step::Delete,
         None => refuse(format!(
             "the location {} of the Backup {name} is gone: its data stays where it is; to be rid of the object alone, delete it with \
              kubectl",
@@ -100,11 +117,6 @@ pub fn plan(
         )),
         Some(_) => Step::Delete,
     }
-}
-
-/// Whether a backup in that phase may have left something in the repository.
-fn may_be_stored(phase: BackupPhase) -> bool {
-    !matches!(phase, BackupPhase::FailedValidation | BackupPhase::Canceled)
 }
 
 /// Why a request is tried again.
@@ -133,6 +145,18 @@ pub enum DeleteError {
         #[source]
         source: Box<kube::Error>,
     },
+}
+
+impl DeleteError {
+    /// Whether it will be the same whenever it is tried.
+    fn lasts(&self) -> bool {
+        match self {
+            DeleteError::Engine { source, .. } => {
+                matches!(**source, ark_engine::Error::Role { .. })
+            }
+            DeleteError::Location(_) | DeleteError::Cluster { .. } => false,
+        }
+    }
 }
 
 /// Runs until `context.stop` fires.
@@ -186,44 +210,64 @@ async fn step(request: &DeleteBackupRequest, context: &Context) -> Result<Action
             Ok(Action::await_change())
         }
         Step::Refuse { why } => {
-            metrics.deletion_attempts.get_or_create_owned(&label).inc();
+            if !is_begun(request) {
+                metrics.deletion_attempts.get_or_create_owned(&label).inc();
+            }
             metrics.deletion_failure.get_or_create_owned(&label).inc();
             tracing::warn!(backup = name, "{why}");
             context
                 .events
                 .warning(request, "DeletionRefused", &why)
                 .await;
-            let status = json!({ "phase": DeleteBackupRequestPhase::Processed, "errors": [why] });
-            patch_status(&requests, &request.name_any(), &status)
-                .await
-                .map_err(refused)?;
+            say(request, &why, context).await.map_err(refused)?;
             Ok(Action::requeue(Duration::from_secs(3600)))
         }
         Step::Delete => {
             let Some(backup) = backup else {
                 return Ok(Action::await_change());
             };
-            metrics.deletion_attempts.get_or_create_owned(&label).inc();
-            let deleted = delete(request, &backup, &requests, &backups, context).await;
-            let counter = match &deleted {
-                Ok(()) => &metrics.deletion_success,
-                Err(_) => &metrics.deletion_failure,
-            };
-            counter.get_or_create_owned(&label).inc();
-            if let Err(error) = &deleted {
-                let note = chain(error);
+            // A request is one attempt, however often it is tried.
+            if !is_begun(request) {
+                metrics.deletion_attempts.get_or_create_owned(&label).inc();
+            }
+            if let Err(error) = delete(request, &backup, &requests, &backups, context).await {
+                let note = chain(&error);
                 context
                     .events
                     .warning(&backup, "DeletionFailed", &note)
                     .await;
+                if error.lasts() {
+                    metrics.deletion_failure.get_or_create_owned(&label).inc();
+                    tracing::warn!(backup = name, "{note}");
+                    say(request, &note, context).await.map_err(refused)?;
+                    return Ok(Action::requeue(Duration::from_secs(3600)));
+                }
+                return Err(error);
             }
-            deleted?;
+            metrics.deletion_success.get_or_create_owned(&label).inc();
             delete_present(&requests, &request.name_any())
                 .await
                 .map_err(refused)?;
             Ok(Action::await_change())
         }
     }
+}
+
+fn is_begun(request: &DeleteBackupRequest) -> bool {
+    let status = request.status.as_ref();
+    status.is_some_and(|status| status.phase == DeleteBackupRequestPhase::InProgress)
+}
+
+/// Writes why the request cannot be done.
+async fn say(
+    request: &DeleteBackupRequest,
+    why: &str,
+    context: &Context,
+) -> Result<(), kube::Error> {
+    let status = json!({ "phase": DeleteBackupRequestPhase::Processed, "errors": [why] });
+    let requests = context.api::<DeleteBackupRequest>();
+    patch_status(&requests, &request.name_any(), &status).await?;
+    Ok(())
 }
 
 async fn delete(
@@ -242,33 +286,31 @@ async fn delete(
         backup: name.clone(),
         source: Box::new(source),
     };
-    let begun = json!({ "phase": DeleteBackupRequestPhase::InProgress });
+    let uid = backup.uid().unwrap_or_default();
+    let begun = json!({ "phase": DeleteBackupRequestPhase::InProgress, "backupUid": uid });
     patch_status(requests, &request.name_any(), &begun)
         .await
         .map_err(refused)?;
     if let Some(location) = &backup.spec.storage_location
-        && (may_be_stored(backup.phase()) || backup.annotations().contains_key(labels::BACKUP_ID))
+        && may_be_stored(backup)
     {
         let opened = context.repositories.get(location).await?;
-        let deleting = json!({ "phase": BackupPhase::Deleting });
-        patch_status(backups, &name, &deleting)
-            .await
-            .map_err(refused)?;
-        let rows = opened.repository.backups().await.map_err(engine)?;
         let own = context.cluster.id();
-        let id = backup.annotations().get(labels::BACKUP_ID);
+        let rows = stored::of(&opened.repository, backup, own).await;
         let ids: Vec<_> = rows
+            .map_err(engine)?
             .iter()
-            .filter(|row| match id {
-                Some(id) => row.id.to_string() == *id,
-                None => row.cluster.id == own && row.name == name,
-            })
             .filter(|row| row.forgotten.is_none())
             .map(|row| row.id)
             .collect();
         opened.repository.forget(&ids).await.map_err(engine)?;
+        // From here on there is no way back but undelete.
+        let deleting = json!({ "phase": BackupPhase::Deleting });
+        patch_own_status(backups, &name, &uid, &deleting)
+            .await
+            .map_err(refused)?;
     }
-    delete_present(backups, &name).await.map_err(refused)?;
+    remove(backup, backups).await.map_err(refused)?;
     tracing::info!(backup = name, "deleted the backup; its bytes go at a prune");
     Ok(())
 }
@@ -289,13 +331,25 @@ mod tests {
         .unwrap()
     }
 
+    /// One that is about the object of that uid, as its maker or the server has said.
+    fn about(
+        mut request: DeleteBackupRequest,
+        made: Option<&str>,
+        found: Option<&str>,
+    ) -> DeleteBackupRequest {
+        request.spec.backup_uid = made.map(str::to_owned);
+        let status = request.status.as_mut().unwrap();
+        status.backup_uid = found.map(str::to_owned);
+        request
+    }
+
     fn backup(phase: &str, id: Option<&str>) -> Backup {
         serde_json::from_value(json!({
             "apiVersion": "ark.heptio.com/v1",
             "kind": "Backup",
-            "metadata": {"name": "b", "annotations": id.map(|id| json!({"ark.heptio.com/backup-id": id}))},
+            "metadata": {"name": "b", "uid": "u"},
             "spec": {"storageLocation": "default"},
-            "status": {"phase": phase},
+            "status": {"phase": phase, "backupId": id},
         }))
         .unwrap()
     }
@@ -308,6 +362,13 @@ mod tests {
             "spec": {"provider": "local", "objectStorage": {"bucket": "/b"}, "accessMode": access},
         }))
         .unwrap()
+    }
+
+    /// It failed before it had a location.
+    fn nowhere() -> Backup {
+        let mut backup = backup("Failed", None);
+        backup.spec.storage_location = None;
+        backup
     }
 
     #[test]
@@ -349,6 +410,41 @@ mod tests {
                 request("New", &[]),
                 Some(backup("FailedValidation", None)),
                 None,
+                "Delete",
+            ),
+            (
+                "never begun, without a location",
+                request("New", &[]),
+                Some(nowhere()),
+                None,
+                "Delete",
+            ),
+            (
+                "meant by its uid",
+                about(request("New", &[]), Some("u"), None),
+                Some(backup("Completed", done)),
+                write(),
+                "Delete",
+            ),
+            (
+                "a later one of its name",
+                about(request("New", &[]), Some("before"), None),
+                Some(backup("Completed", done)),
+                write(),
+                "a later one of its name",
+            ),
+            (
+                "a later one, made after the first had gone",
+                about(request("InProgress", &[]), None, Some("before")),
+                Some(backup("Completed", done)),
+                write(),
+                "a later one of its name",
+            ),
+            (
+                "being deleted by this request",
+                about(request("InProgress", &[]), None, Some("u")),
+                Some(backup("Completed", done)),
+                write(),
                 "Delete",
             ),
             (
@@ -408,6 +504,15 @@ mod tests {
             );
             assert!(step.contains(expected), "{case}: {step}");
         }
+        let lasting = |source| {
+            let error = DeleteError::Engine {
+                backup: "b".to_owned(),
+                source: Box::new(source),
+            };
+            error.lasts()
+        };
+        assert!(lasting(ark_engine::Error::Role { what: "delete" }));
+        assert!(!lasting(ark_engine::Error::Stopped));
         let later = now + SignedDuration::from_hours(24);
         assert_eq!(
             plan(&request("Processed", &["no"]), None, None, later),

@@ -3,20 +3,26 @@
 //! What it guarantees:
 //!
 //! * Only backups of this cluster are judged; those of others are theirs to expire.
+//! * A backup counts once, however many objects show it, and only where its location can be used: what cannot be restored now never takes the
+//!   place of what can. A location that is read-only or cannot be used is left alone until it can.
 //! * A schedule that has `retention` decides about its backups by that alone: the newest Completed one always stays, and a PartiallyFailed
-//!   one never pushes a Completed one out. All others go when their time to live has ended.
-//! * What is to go is only asked for, by a DeleteBackupRequest whose name follows from the backup: asking twice is asking once.
-//! * A location that is read-only or cannot be used is left alone until it can.
+//!   one never pushes a Completed one out. All others go when their time to live has ended. What did not become a backup goes after a while.
+//! * A backup whose time is yet to come was dated by a clock that was wrong: it stays, and counts for nothing.
+//! * What is to go is only asked for, by a DeleteBackupRequest that names the very object by its uid, and whose name follows from it: asking
+//!   twice is asking once.
+//! * Of a location that is gone only the objects go: the data stays where it is, and they come back with the location.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::{ListParams, PostParams};
 use serde::Serialize;
 
+use super::AHEAD;
+use super::sync::remove;
 use crate::api::labels::{self, label_value};
 use crate::api::retention::{Candidate, KeepRules, Outcome, decide};
 use crate::api::{
@@ -24,6 +30,12 @@ use crate::api::{
     DeleteBackupRequestSpec, LocationPhase, Schedule,
 };
 use crate::server::context::Context;
+use crate::server::counterpart::{backup_id, is_own, may_be_stored};
+use crate::server::cron::When;
+use crate::server::listing::list;
+
+/// How long an object stays that did not become a backup and that nothing else decides about.
+const SHOWN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Why a backup goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,6 +45,8 @@ pub enum Why {
     Expired,
     /// Its schedule keeps others.
     Retention,
+    /// Its location is gone: only its object goes.
+    LocationGone,
 }
 
 /// A backup that goes.
@@ -45,45 +59,72 @@ pub struct Going {
     pub why: Why,
 }
 
+/// What is decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// What goes.
+    pub going: Vec<Going>,
+    /// Backups that are dated in the future.
+    pub ahead: Vec<String>,
+}
+
+/// What is known of the cluster.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// The objects of backups.
+    pub backups: &'a [Backup],
+    /// The schedules.
+    pub schedules: &'a [Schedule],
+    /// The names of schedules that cannot be read: what they keep is not known.
+    pub broken_schedules: &'a [String],
+    /// The locations.
+    pub locations: &'a [BackupStorageLocation],
+    /// The names of locations that cannot be read.
+    pub broken_locations: &'a [String],
+    /// The id of this cluster.
+    pub own: &'a str,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// Decides which backups go.
-pub fn plan(
-    backups: &[Backup],
-    schedules: &[Schedule],
-    locations: &[BackupStorageLocation],
-    now: Timestamp,
-) -> Vec<Going> {
-    let usable: BTreeSet<String> = locations
+pub fn plan(known: &Known) -> Plan {
+    let now = known.now;
+    let mut plan = Plan::default();
+    let rules = rules(known.schedules);
+    let open: BTreeSet<String> = known
+        .broken_schedules
         .iter()
-        .filter(|location| {
-            let phase = location.status.as_ref().and_then(|status| status.phase);
-            location.spec.access_mode == AccessMode::ReadWrite
-                && phase == Some(LocationPhase::Available)
-        })
-        .map(ResourceExt::name_any)
+        .map(|name| label_value(name))
         .collect();
-    let rules: BTreeMap<String, (KeepRules, TimeZone)> = schedules
-        .iter()
-        .filter_map(|schedule| {
-            let rules = schedule.spec.retention.as_ref()?.rules();
-            let zone = schedule.spec.time_zone.as_deref();
-            let zone = zone.and_then(|zone| TimeZone::get(zone).ok());
-            let value = label_value(&schedule.name_any());
-            Some((value, (rules, zone.unwrap_or(TimeZone::UTC))))
-        })
-        .collect();
-    let mut going = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut by_schedule: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
-    for backup in backups {
-        let Some(candidate) = candidate(backup) else {
+    for backup in known.backups {
+        if location_gone(backup, known) {
+            plan.going.push(Going {
+                backup: backup.name_any(),
+                why: Why::LocationGone,
+            });
+            continue;
+        }
+        let Some(candidate) = candidate(backup, known) else {
             continue;
         };
-        let schedule = backup
-            .labels()
-            .get(labels::SCHEDULE_NAME)
-            .and_then(|name| rules.get_key_value(name.as_str()));
-        match schedule {
+        if !seen.insert(candidate.id.clone()) {
+            continue;
+        }
+        if candidate.created > now.saturating_add(AHEAD).unwrap_or(now) {
+            plan.ahead.push(candidate.name);
+            continue;
+        }
+        let schedule = backup.labels().get(labels::SCHEDULE_NAME);
+        if schedule.is_some_and(|schedule| open.contains(schedule)) {
+            continue;
+        }
+        match schedule.and_then(|name| rules.get_key_value(name.as_str())) {
             Some((schedule, _)) => by_schedule.entry(schedule).or_default().push(candidate),
-            None if candidate.expires.is_some_and(|at| at <= now) => going.push(Going {
+            None if candidate.expires.is_some_and(|at| at <= now) => plan.going.push(Going {
                 backup: candidate.name,
                 why: Why::Expired,
             }),
@@ -92,50 +133,100 @@ pub fn plan(
     }
     for (schedule, candidates) in by_schedule {
         if let Some((rules, zone)) = rules.get(schedule) {
-            let plan = decide(rules, "", &candidates, now, zone);
-            going.extend(plan.forgotten().map(|backup| Going {
+            let decided = decide(rules, "", &candidates, now, zone);
+            plan.going.extend(decided.forgotten().map(|backup| Going {
                 backup: backup.name.clone(),
                 why: Why::Retention,
             }));
         }
     }
-    let stored: BTreeMap<String, &str> = backups
-        .iter()
-        .filter_map(|backup| Some((backup.name_any(), backup.spec.storage_location.as_deref()?)))
-        .collect();
-    going.retain(|going| {
-        stored
-            .get(&going.backup)
-            .is_some_and(|location| usable.contains(*location))
-    });
-    going
+    plan
 }
 
-/// A backup of this cluster that is in a repository.
-fn candidate(backup: &Backup) -> Option<Candidate> {
-    if backup.labels().contains_key(labels::CLUSTER_ID) {
+/// The rules of the schedules that have some, and the zone of their days.
+fn rules(schedules: &[Schedule]) -> BTreeMap<String, (KeepRules, TimeZone)> {
+    schedules
+        .iter()
+        .filter_map(|schedule| {
+            let spec = &schedule.spec;
+            let rules = spec.retention.as_ref()?.rules();
+            let zone = When::zone(&spec.schedule, spec.time_zone.as_deref());
+            Some((label_value(&schedule.name_any()), (rules, zone)))
+        })
+        .collect()
+}
+
+/// Whether only an object is left here of a backup that is stored somewhere.
+fn location_gone(backup: &Backup, known: &Known) -> bool {
+    let there = |name: &str| {
+        known
+            .locations
+            .iter()
+            .any(|location| location.name_any() == name)
+            || known.broken_locations.iter().any(|broken| broken == name)
+    };
+    let ended = !matches!(
+        backup.phase(),
+        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
+    );
+    let location = backup.spec.storage_location.as_deref();
+    ended && backup_id(backup).is_some() && location.is_some_and(|name| !there(name))
+}
+
+/// A backup that may be judged: of this cluster, ended, and nothing of it where nobody can delete it.
+fn candidate(backup: &Backup, known: &Known) -> Option<Candidate> {
+    if !is_own(backup, known.own) {
         return None;
     }
     let status = backup.status.as_ref()?;
     let outcome = match status.phase {
         BackupPhase::Completed => Outcome::Completed,
         BackupPhase::PartiallyFailed => Outcome::PartiallyFailed,
-        BackupPhase::Failed => Outcome::Failed,
+        BackupPhase::Failed | BackupPhase::FailedValidation | BackupPhase::Canceled => {
+            Outcome::Failed
+        }
         _ => return None,
     };
+    let location = backup.spec.storage_location.as_deref();
+    if may_be_stored(backup) && !location.is_some_and(|name| usable(name, known.locations)) {
+        return None;
+    }
     let created = status
         .start_timestamp
         .as_ref()
-        .or(backup.metadata.creation_timestamp.as_ref())?;
+        .or(backup.metadata.creation_timestamp.as_ref())?
+        .0;
+    let kept = backup.spec.kept_for().map_or(SHOWN, |ttl| ttl.0);
+    let expires = match (&status.expiration, &status.backup_id) {
+        (Some(time), _) => Some(time.0),
+        (None, Some(_)) => None,
+        (None, None) if outcome == Outcome::Failed => created.checked_add(kept).ok(),
+        (None, None) => None,
+    };
     Some(Candidate {
-        id: backup.name_any(),
+        id: status
+            .backup_id
+            .clone()
+            .unwrap_or_else(|| format!("object {}", backup.name_any())),
         name: backup.name_any(),
         // One cluster's alone are judged, so all have the same.
         cluster: String::new(),
-        created: created.0,
-        expires: status.expiration.as_ref().map(|time| time.0),
+        created,
+        expires,
         outcome,
     })
+}
+
+/// Whether backups can be deleted from the location.
+fn usable(name: &str, locations: &[BackupStorageLocation]) -> bool {
+    locations
+        .iter()
+        .find(|location| location.name_any() == name)
+        .is_some_and(|location| {
+            let phase = location.status.as_ref().and_then(|status| status.phase);
+            location.spec.access_mode == AccessMode::ReadWrite
+                && phase == Some(LocationPhase::Available)
+        })
 }
 
 /// The name of the request to delete a backup: the same for the same object, another one for a later one of its name.
@@ -157,35 +248,73 @@ pub async fn run(context: Context) {
 
 async fn collect(context: &Context) -> Result<(), kube::Error> {
     let all = ListParams::default();
-    let backups = context.api::<Backup>();
-    let backups = backups.list(&all).await?.items;
-    let schedules = context.api::<Schedule>();
-    let schedules = schedules.list(&all).await?.items;
-    let locations = context.api::<BackupStorageLocation>();
-    let locations = locations.list(&all).await?.items;
-    let names: Vec<String> = locations.iter().map(ResourceExt::name_any).collect();
+    let backups = list::<Backup>(context, &all).await?;
+    let schedules = list::<Schedule>(context, &all).await?;
+    let locations = list::<BackupStorageLocation>(context, &all).await?;
+    let names: Vec<String> = locations.names().collect();
     context.repositories.retain(&names);
-    let requests = context.api::<DeleteBackupRequest>();
-    for going in plan(&backups, &schedules, &locations, context.now()) {
-        let Some(backup) = backups
+    let of_schedules = schedules.names().map(|name| label_value(&name));
+    context
+        .metrics
+        .keep(&names, &of_schedules.collect::<Vec<_>>());
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let plan = plan(&Known {
+        backups: &backups.items,
+        schedules: &schedules.items,
+        broken_schedules: &owned(schedules.broken_names().collect()),
+        locations: &locations.items,
+        broken_locations: &owned(locations.broken_names().collect()),
+        own: context.cluster.id(),
+        now: context.now(),
+    });
+    let object = |name: &str| {
+        backups
+            .items
             .iter()
-            .find(|backup| backup.name_any() == going.backup)
-        else {
+            .find(|backup| backup.name_any() == name)
+    };
+    for backup in plan.ahead.iter().filter_map(|name| object(name)) {
+        let note = "it is dated in the future, by a clock that was wrong: retention does not count it, and it stays until that \
+                    time or until somebody deletes it";
+        context
+            .events
+            .warning(backup, "DatedInTheFuture", note)
+            .await;
+    }
+    let mut failed = None;
+    for going in &plan.going {
+        let Some(backup) = object(&going.backup) else {
             continue;
         };
-        let spec = DeleteBackupRequestSpec {
-            backup_name: going.backup.clone(),
-        };
-        let request = DeleteBackupRequest::new(&request_name(backup), spec);
-        match requests.create(&PostParams::default(), &request).await {
-            Ok(_) => {
-                tracing::info!(backup = going.backup, why = ?going.why, "asked for its deletion")
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => return Err(error),
+        // One that the apiserver refuses holds up no other.
+        if let Err(error) = let_go(backup, going.why, context).await {
+            failed.get_or_insert(error);
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+async fn let_go(backup: &Backup, why: Why, context: &Context) -> Result<(), kube::Error> {
+    let name = backup.name_any();
+    if why == Why::LocationGone {
+        remove(backup, &context.api()).await?;
+        tracing::info!(backup = name, "its location is gone: removed the object");
+        return Ok(());
+    }
+    let requests = context.api::<DeleteBackupRequest>();
+    let spec = DeleteBackupRequestSpec {
+        backup_name: name.clone(),
+        backup_uid: backup.uid(),
+    };
+    let request = DeleteBackupRequest::new(&request_name(backup), spec);
+    match requests.create(&PostParams::default(), &request).await {
+        Ok(_) => {
+            tracing::info!(backup = name, ?why, "asked for its deletion");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -206,9 +335,26 @@ mod tests {
             "kind": "Backup",
             "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": labels},
             "spec": {"storageLocation": "default"},
-            "status": {"phase": phase, "startTimestamp": started, "expiration": expires},
+            "status": {
+                "phase": phase,
+                "startTimestamp": started,
+                "expiration": expires,
+                "backupId": format!("id-{name}"),
+                "clusterId": "own",
+            },
         }))
         .unwrap()
+    }
+
+    /// One whose status says other things.
+    fn with(mut backup: Backup, status: serde_json::Value) -> Backup {
+        let mut changed = json!(backup.status);
+        changed
+            .as_object_mut()
+            .unwrap()
+            .extend(status.as_object().unwrap().clone());
+        backup.status = Some(serde_json::from_value(changed).unwrap());
+        backup
     }
 
     fn location(access: &str, phase: &str) -> BackupStorageLocation {
@@ -237,13 +383,31 @@ mod tests {
         schedules: &[Schedule],
         location: BackupStorageLocation,
     ) -> Vec<String> {
-        let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        let mut going: Vec<String> = plan(backups, schedules, &[location], now)
+        let decided = decided(backups, schedules, &[location], &[]);
+        let mut going: Vec<String> = decided
+            .going
             .into_iter()
             .map(|going| format!("{} {:?}", going.backup, going.why))
             .collect();
         going.sort();
         going
+    }
+
+    fn decided(
+        backups: &[Backup],
+        schedules: &[Schedule],
+        locations: &[BackupStorageLocation],
+        broken: &[String],
+    ) -> Plan {
+        plan(&Known {
+            backups,
+            schedules,
+            broken_schedules: broken,
+            locations,
+            broken_locations: &[],
+            own: "own",
+            now: "2026-11-22T00:00:00Z".parse().unwrap(),
+        })
     }
 
     const OLD: &str = "2026-11-01T00:00:00Z";
@@ -252,7 +416,6 @@ mod tests {
 
     #[test]
     fn what_has_expired_goes_if_it_is_ours_and_its_location_can_be_written() {
-        let foreign = json!({"ark.heptio.com/cluster-id": "other"});
         let backups = [
             backup("expired", "Completed", OLD, PAST, json!({})),
             backup("partial", "PartiallyFailed", OLD, PAST, json!({})),
@@ -261,7 +424,10 @@ mod tests {
             backup("forever", "Completed", OLD, None, json!({})),
             backup("working", "InProgress", OLD, PAST, json!({})),
             backup("lost", "Lost", OLD, PAST, json!({})),
-            backup("theirs", "Completed", OLD, PAST, foreign),
+            with(
+                backup("theirs", "Completed", OLD, PAST, json!({})),
+                json!({"clusterId": "other"}),
+            ),
         ];
         let expected = ["expired Expired", "failed Expired", "partial Expired"];
         assert_eq!(
@@ -313,5 +479,106 @@ mod tests {
         assert_ne!(request_name(&one), request_name(&later));
         let long = backup(&"x".repeat(253), "Completed", OLD, None, json!({}));
         assert!(request_name(&long).len() <= 253);
+    }
+
+    fn hourly(name: &str, started: &str) -> Backup {
+        let of = json!({"ark.heptio.com/schedule-name": "hourly"});
+        backup(name, "Completed", started, None, of)
+    }
+
+    fn available() -> BackupStorageLocation {
+        location("ReadWrite", "Available")
+    }
+
+    #[test]
+    fn a_backup_that_two_objects_show_counts_once() {
+        let one = hourly("h1", "2026-11-20T01:00:00Z");
+        let twin = with(
+            hourly("h1-twin", "2026-11-20T01:00:00Z"),
+            json!({"backupId": "id-h1"}),
+        );
+        let two = hourly("h2", "2026-11-20T00:00:00Z");
+        let backups = [one, twin, two];
+        let none = Vec::<String>::new();
+        assert_eq!(going(&backups, &[schedule(2)], available()), none);
+    }
+
+    #[test]
+    fn what_cannot_be_restored_takes_no_place() {
+        let mut elsewhere = hourly("h2", "2026-11-20T02:00:00Z");
+        elsewhere.spec.storage_location = Some("away".to_owned());
+        let mut away = location("ReadWrite", "Unavailable");
+        away.metadata.name = Some("away".to_owned());
+        let backups = [hourly("h1", "2026-11-20T01:00:00Z"), elsewhere];
+        let decided = decided(&backups, &[schedule(1)], &[available(), away], &[]);
+        assert_eq!(decided, Plan::default());
+    }
+
+    #[test]
+    fn what_is_dated_in_the_future_stays_and_counts_for_nothing() {
+        let backups = [
+            hourly("next-year", "2027-11-20T01:00:00Z"),
+            // As far as clocks may be apart.
+            hourly("newest", "2026-11-22T00:00:30Z"),
+            hourly("older", "2026-11-20T01:00:00Z"),
+        ];
+        let decided = decided(&backups, &[schedule(1)], &[available()], &[]);
+        assert_eq!(decided.ahead, ["next-year"]);
+        let going = decided.going.iter().map(|going| going.backup.as_str());
+        assert_eq!(going.collect::<Vec<_>>(), ["older"]);
+    }
+
+    /// Its `retention` may keep what its older backups' time to live would not.
+    #[test]
+    fn backups_of_a_schedule_that_cannot_be_read_stay() {
+        let mut old = hourly("h1", OLD);
+        old = with(old, json!({"expiration": PAST}));
+        let broken = ["hourly".to_owned()];
+        assert_eq!(
+            decided(std::slice::from_ref(&old), &[], &[available()], &broken),
+            Plan::default()
+        );
+        assert_eq!(going(&[old], &[], available()), ["h1 Expired"]);
+    }
+
+    #[test]
+    fn what_did_not_become_a_backup_goes_after_a_while() {
+        let failed = |name: &str, phase: &str, started: &str, ttl: Option<&str>| {
+            let backup = backup(name, phase, started, None, json!({}));
+            let mut backup = with(backup, json!({"backupId": null}));
+            backup.spec.storage_location = None;
+            backup.spec.ttl = ttl.map(|ttl| ttl.parse().unwrap());
+            backup
+        };
+        let backups = [
+            failed("invalid", "FailedValidation", "2026-10-20T00:00:00Z", None),
+            failed("canceled", "Canceled", "2026-10-20T00:00:00Z", None),
+            failed("recent", "Canceled", OLD, None),
+            failed("short", "Canceled", OLD, Some("24h")),
+            failed("zero", "Canceled", OLD, Some("0s")),
+        ];
+        assert_eq!(
+            going(&backups, &[], available()),
+            ["canceled Expired", "invalid Expired", "short Expired"]
+        );
+    }
+
+    #[test]
+    fn objects_go_with_their_location_and_nothing_else_does() {
+        let mut gone = backup("gone", "Completed", OLD, None, json!({}));
+        gone.spec.storage_location = Some("gone".to_owned());
+        let mut begun = gone.clone();
+        begun.metadata.name = Some("begun".to_owned());
+        let begun = with(begun, json!({"phase": "InProgress"}));
+        let mut never = gone.clone();
+        never.metadata.name = Some("never".to_owned());
+        let never = with(never, json!({"backupId": null}));
+        let backups = [
+            gone,
+            begun,
+            never,
+            backup("here", "Completed", OLD, None, json!({})),
+        ];
+        assert_eq!(going(&backups, &[], available()), ["gone LocationGone"]);
     }
 }

@@ -17,8 +17,8 @@ use super::patch_status;
 use crate::api::{BackupStorageLocation, Condition, LocationPhase, Time};
 use crate::server::context::Context;
 use crate::server::key;
-use crate::server::recovery;
 use crate::server::metrics::of_location;
+use crate::server::recovery;
 use crate::server::repositories::RepositoriesError;
 use crate::server::told::{chain, told};
 
@@ -206,11 +206,22 @@ async fn check(location: &BackupStorageLocation, context: &Context) -> Finding {
             };
         }
     };
-    // An open repository says nothing of the bucket of today.
+    // An open repository says nothing of the bucket of today, and what was put back while it is open is an older one all the same.
     if let Err(error) = opened.repository.head().await {
+        let message = told(&error);
+        let error = RepositoriesError::Engine {
+            location: opened.name.clone(),
+            source: Box::new(error),
+        };
         return Finding::Bad {
-            reason: "RepositoryUnusable",
-            message: told(&error),
+            reason: reason(&error),
+            message,
+        };
+    }
+    if let Err(error) = context.repositories.confirm(&opened).await {
+        return Finding::Bad {
+            reason: reason(&error),
+            message: chain(&error),
         };
     }
     recovery::take(location, &opened, context).await;
@@ -228,6 +239,7 @@ fn reason(error: &RepositoriesError) -> &'static str {
         RepositoriesError::NoCredential { .. } => "CredentialMissing",
         RepositoriesError::Key { .. } => "KeyMissing",
         RepositoriesError::Cluster { .. } | RepositoriesError::File { .. } => "ServerTrouble",
+        RepositoriesError::Twin { .. } => "SameRepository",
         RepositoriesError::RolledBack { .. } => "RolledBack",
         RepositoriesError::Replaced { .. } => "RepositoryReplaced",
         RepositoriesError::Engine { source, .. } => match **source {

@@ -6,6 +6,7 @@
 //!   and may be cut off at any point.
 //! * Each is verified in portions, so that within the verify period every byte of it has been read and hashed again. A portion is as large
 //!   as the time since the last one asks for: rounds that were missed are made up for.
+//! * What fails is tried again later each time: a repository that is damaged is not read anew every half minute.
 //! * What was done when is in the BackupRepository, so that a restart begins nothing anew; damage is told by Event, log and metric.
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::api::{
     Time,
 };
 use crate::server::context::Context;
+use crate::server::listing::list;
 use crate::server::metrics::of_location;
 use crate::server::repositories::{Opened, RepositoriesError};
 use crate::server::told::{chain, told};
@@ -47,6 +49,15 @@ pub enum Task {
         /// How much.
         percent: f64,
     },
+}
+
+impl Task {
+    fn name(&self) -> &'static str {
+        match self {
+            Task::Prune => "prune",
+            Task::Verify { .. } => "verify",
+        }
+    }
 }
 
 /// Decides what is due for a repository, with the first thing first.
@@ -114,8 +125,8 @@ pub async fn run(context: Context) {
 }
 
 async fn round(context: &Context) -> Result<(), MaintenanceError> {
-    let locations = context.api::<BackupStorageLocation>();
-    for location in locations.list(&ListParams::default()).await?.items {
+    let locations = list::<BackupStorageLocation>(context, &ListParams::default()).await?;
+    for location in locations.items {
         let phase = location.status.as_ref().and_then(|status| status.phase);
         if phase != Some(LocationPhase::Available) {
             continue;
@@ -132,8 +143,17 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
             context.now(),
         );
         for task in tasks {
+            let what = format!("{} {}", task.name(), location.name_any());
+            if context.backoff.is_waiting(&what) {
+                continue;
+            }
+            let done = work(&task, &location, context).await;
+            if done.is_ok() {
+                context.backoff.succeeded(&what);
+            }
             // One repository that fails holds up no other.
-            if let Err(error) = work(&task, &location, context).await {
+            if let Err(error) = done {
+                context.backoff.failed(&what);
                 tracing::warn!(controller = "maintenance", "{}", chain(&error));
                 let note = chain(&error);
                 context

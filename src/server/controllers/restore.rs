@@ -6,6 +6,8 @@
 //!   with the same backup.
 //! * One that was interrupted goes on where it stopped: the restored objects themselves say what is done
 //!   (`restore::journal`).
+//! * A schedule's backups are those of this cluster: one of the same name elsewhere has others.
+//! * Only the very object is written to, never a later one of its name. A restore whose object was deleted is cancelled.
 //! * A restore that is cancelled leaves what it has restored.
 //! * The outcome is written until the apiserver takes it, and put on record in the repository, if that can be written.
 //!
@@ -22,19 +24,22 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::patch_status;
-use crate::api::labels::{self, BACKUP_ID, SCHEDULE_NAME, STORAGE_LOCATION};
+use super::patch_own_status;
+use crate::api::labels::{self, SCHEDULE_NAME, STORAGE_LOCATION};
 use crate::api::{
     Backup, BackupPhase, ObjectMeta, Restore, RestorePhase, RestoreProgress, RestoreStatus, Time,
 };
 use crate::restore::{
     self, BackupSource, Key, Monitor, Options, Outcome, Plan, RestoreError, RestoreReport, document,
 };
+use crate::server::counterpart::is_own;
 use crate::server::insist::insist;
+use crate::server::listing::list;
 use crate::server::metrics::of_schedule;
-use crate::server::opening::{Refusal, open};
+use crate::server::opening::{Patience, Refusal, open, passes};
 use crate::server::operation::{Job, Operation, PROGRESS, outcome};
 use crate::server::repositories::Opened;
+use crate::server::stored;
 use crate::server::told::{chain, told};
 
 impl Operation for Restore {
@@ -60,10 +65,11 @@ impl Operation for Restore {
     }
 }
 
-/// The newest Completed backup.
-pub fn newest(backups: &[Backup]) -> Option<&Backup> {
+/// The newest Completed backup of this cluster.
+pub fn newest<'a>(backups: &'a [Backup], own: &str) -> Option<&'a Backup> {
     backups
         .iter()
+        .filter(|backup| is_own(backup, own))
         .filter(|backup| {
             let status = backup.status.as_ref();
             status.is_some_and(|status| status.phase == BackupPhase::Completed)
@@ -85,10 +91,26 @@ enum Stopped {
     Failed(String),
 }
 
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Stopped {
+        match refusal {
+            Refusal::Invalid(why) => Stopped::Invalid(vec![why]),
+            Refusal::Failed(why) => Stopped::Failed(why),
+        }
+    }
+}
+
 impl Job<Restore> {
     async fn restore(mut self) {
+        let begun = self.started().is_some();
         let status = match self.attempt().await {
             Ok(status) => status,
+            // Of what was begun something may be there.
+            Err(Stopped::Invalid(errors)) if begun => RestoreStatus {
+                errors: 1,
+                failure_reason: Some(errors.join("; ")),
+                ..self.ended(RestorePhase::Failed)
+            },
             Err(Stopped::Canceled) => self.ended(RestorePhase::Canceled),
             Err(Stopped::Failed(reason)) => RestoreStatus {
                 errors: 1,
@@ -134,7 +156,7 @@ impl Job<Restore> {
             permit = Arc::clone(&self.context.limits.restores).acquire_owned() => permit.ok(),
             () = self.cancel.cancelled() => return Err(Stopped::Canceled),
         };
-        let row = self.row(&backup, &opened.repository).await?;
+        let row = self.row(&backup, &opened.repository, begun).await?;
         let Some(root) = row.dataset("objects") else {
             return Err(Stopped::Failed(format!(
                 "the backup {} holds no objects",
@@ -251,11 +273,19 @@ impl Job<Restore> {
             format!("backups of {schedule}"),
             ListParams::default().labels(&of),
         );
-        let backups = self.context.api::<Backup>();
-        let listed = insist(&what, || backups.list(&of)).await;
+        let listed = insist(&what, || list::<Backup>(&self.context, &of)).await;
         let listed = listed.map(|listed| listed.items).unwrap_or_default();
-        match newest(&listed) {
+        match newest(&listed, self.context.cluster.id()) {
             Some(backup) => Ok(backup.name_any()),
+            None if listed
+                .iter()
+                .any(|backup| !is_own(backup, self.context.cluster.id())) =>
+            {
+                Err(Stopped::Invalid(vec![format!(
+                    "the schedule {schedule} has no Completed backup of this cluster; to restore one of another cluster, give its \
+                     name as backupName"
+                )]))
+            }
             None => Err(Stopped::Invalid(vec![format!(
                 "the schedule {schedule} has no Completed backup"
             )])),
@@ -272,27 +302,36 @@ impl Job<Restore> {
             )]));
         };
         tokio::select! {
-            opened = open(&self.context, location, begun) => {
-                opened.map_err(|Refusal(why)| Stopped::Invalid(vec![why]))
-            }
+            opened = open(&self.context, location, begun, &self.object) => Ok(opened?),
             () = self.cancel.cancelled() => Err(Stopped::Canceled),
         }
     }
 
     /// The backup in the repository.
-    async fn row(&self, backup: &Backup, repository: &Repository) -> Result<BackupRow, Stopped> {
-        let rows = repository.backups().await;
-        let rows = rows.map_err(|error| Stopped::Failed(told(&error)))?;
-        let id = backup.annotations().get(BACKUP_ID);
-        let own = |row: &BackupRow| {
-            row.name == backup.name_any() && row.cluster.id == self.context.cluster.id()
+    async fn row(
+        &self,
+        backup: &Backup,
+        repository: &Repository,
+        begun: bool,
+    ) -> Result<BackupRow, Stopped> {
+        let mut patience = Patience::new(begun);
+        let rows = loop {
+            let error = match stored::of(repository, backup, self.context.cluster.id()).await {
+                Ok(rows) => break rows,
+                Err(error) => error,
+            };
+            tracing::warn!(restore = self.name, %error, "cannot see what the repository holds");
+            let again = passes(&error)
+                && tokio::select! {
+                    again = patience.wait() => again,
+                    () = self.cancel.cancelled() => return Err(Stopped::Canceled),
+                };
+            if !again {
+                return Err(Stopped::Failed(told(&error)));
+            }
         };
         rows.into_iter()
-            .filter(|row| row.forgotten.is_none() && !row.lost)
-            .find(|row| match id {
-                Some(id) => row.id.to_string() == *id,
-                None => own(row),
-            })
+            .find(|row| row.forgotten.is_none() && !row.lost)
             .ok_or_else(|| {
                 Stopped::Failed(format!(
                     "the backup {} is not in the repository",
@@ -407,7 +446,8 @@ impl Job<Restore> {
 
     async fn write_status(&self, status: &Value) -> Option<Restore> {
         let what = format!("status of the restore {}", self.name);
-        insist(&what, || patch_status(&self.api, &self.name, status)).await
+        let write = || patch_own_status(&self.api, &self.name, &self.uid, status);
+        insist(&what, write).await.flatten()
     }
 
     /// Writes progress, and never ends.
@@ -422,7 +462,8 @@ impl Job<Restore> {
             if now == shown {
                 continue;
             }
-            match patch_status(&self.api, &self.name, &json!({ "progress": now })).await {
+            let progress = json!({ "progress": now });
+            match patch_own_status(&self.api, &self.name, &self.uid, &progress).await {
                 Ok(_) => shown = now,
                 Err(error) => tracing::debug!(restore = self.name, %error, "cannot write progress"),
             }
@@ -515,7 +556,14 @@ mod tests {
             backup("d", BackupPhase::InProgress, "2026-03-04T00:00:00Z"),
             Backup::named("heptio-ark", "e", BackupSpec::default()),
         ];
-        assert_eq!(newest(&backups).unwrap().name_any(), "b");
-        assert_eq!(newest(&backups[2..]).map(ResourceExt::name_any), None);
+        let name = |backups: &[Backup]| newest(backups, "own").map(ResourceExt::name_any);
+        assert_eq!(name(&backups).as_deref(), Some("b"));
+        assert_eq!(name(&backups[2..]), None);
+        // Another cluster's schedule of the same name has a newer one.
+        let mut foreign = backup("f", BackupPhase::Completed, "2026-03-09T00:00:00Z");
+        foreign.status.as_mut().unwrap().cluster_id = Some("other".to_owned());
+        let [a, ..] = &backups;
+        assert_eq!(name(&[foreign.clone(), a.clone()]).as_deref(), Some("a"));
+        assert_eq!(name(&[foreign]), None);
     }
 }

@@ -3,7 +3,9 @@
 //! What it guarantees:
 //!
 //! * A time that is due leads to one Backup: its name is made from the schedule's and the time, so that whoever comes
-//!   second finds it there. Only then is the time put on record as dealt with.
+//!   second finds it there. Only then is the time put on record as dealt with. What has that name and is not of this schedule (another
+//!   cluster's backup of the same time, above all) takes the place of none: then the backup gets another name.
+//! * A time on record that is yet to come was written by a clock that was wrong, and keeps nothing from being made.
 //! * What is due is decided by [`cron`], from what the object itself says.
 //! * A backup that is not finished keeps the next one from being begun; so does one that somebody made by hand
 //!   with the schedule's label.
@@ -19,12 +21,14 @@ use kube::runtime::controller::Action as Requeue;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::patch_status;
+use super::{AHEAD, patch_status};
 use crate::api::labels::{self, SCHEDULE_NAME};
 use crate::api::names::check_name;
 use crate::api::{Backup, BackupPhase, GoDuration, Schedule, SchedulePhase, Time};
 use crate::server::context::Context;
+use crate::server::counterpart::{backup_id, is_own};
 use crate::server::cron::{self, Due, ScheduleError, When};
+use crate::server::listing::list;
 
 /// The longest pause between two looks: clocks are put right.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -67,13 +71,16 @@ pub fn decide(schedule: &Schedule, busy: bool, now: Timestamp) -> Action {
         status.last_backup.as_ref(),
         status.last_skipped.as_ref(),
     ];
+    let latest = now.saturating_add(AHEAD).unwrap_or(now);
+    let times = dealt_with.into_iter().flatten().map(|time| time.0);
+    let (passed, ahead): (Vec<_>, Vec<_>) = times.partition(|time| *time <= latest);
     let state = cron::State {
-        last: dealt_with
-            .into_iter()
-            .flatten()
-            .map(|time| time.0)
-            .max()
-            .unwrap_or(now),
+        last: match (passed.into_iter().max(), ahead.is_empty()) {
+            (Some(last), _) => last,
+            // Nothing says when it began: what is due now is the newest time of all.
+            (None, false) => Timestamp::UNIX_EPOCH,
+            (None, true) => now,
+        },
         busy,
         paused: spec.paused,
         skip_immediately: spec.skip_immediately.unwrap_or(false),
@@ -119,7 +126,7 @@ pub fn backup(
     // Backups that the rules of the schedule judge do not expire by themselves.
     spec.ttl = match schedule.spec.retention {
         Some(_) => None,
-        None => spec.ttl.or(default_ttl),
+        None => spec.kept_for().or(default_ttl),
     };
     let mut backup = Backup::named(namespace, &backup_name(&name, due), spec);
     let mut labels = schedule.labels().clone();
@@ -143,7 +150,21 @@ fn is_unfinished(backup: &Backup) -> bool {
     matches!(
         backup.phase(),
         BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
-    ) && !backup.annotations().contains_key(labels::BACKUP_ID)
+    ) && backup_id(backup).is_none()
+}
+
+/// Whether that object is the backup that the schedule was to make.
+fn is_of(found: &Backup, schedule: &str, own: &str) -> bool {
+    let label = found.labels().get(SCHEDULE_NAME);
+    is_own(found, own) && label.is_some_and(|label| *label == labels::label_value(schedule))
+}
+
+/// Another name for a backup whose own is taken: the same whoever asks.
+fn other_name(backup: &str, schedule: &Schedule) -> String {
+    let uid = schedule.uid().unwrap_or_default();
+    let hash = blake3::hash(uid.as_bytes()).to_hex();
+    let short: String = backup.chars().take(240).collect();
+    format!("{short}-{}", &hash[..6])
 }
 
 /// Works on Schedules until the server stops.
@@ -153,7 +174,6 @@ pub async fn run(context: Context) {
 
 async fn reconcile(seen: Arc<Schedule>, context: Arc<Context>) -> Result<Requeue, kube::Error> {
     let schedules = context.api::<Schedule>();
-    let backups = context.api::<Backup>();
     let name = seen.name_any();
     // What was seen may be older than what this process wrote itself: then a time would be due twice.
     let Some(schedule) = schedules.get_opt(&name).await? else {
@@ -166,7 +186,11 @@ async fn reconcile(seen: Arc<Schedule>, context: Arc<Context>) -> Result<Requeue
     let mut action = decide(&schedule, false, now);
     if matches!(action, Action::Make(_)) {
         let of = format!("{SCHEDULE_NAME}={}", labels::label_value(&name));
-        let listed = backups.list(&ListParams::default().labels(&of)).await?;
+        let of = ListParams::default().labels(&of);
+        let mut listed = list::<Backup>(&context, &of).await?;
+        // Another cluster's backups of a schedule of this name are no business of this one.
+        let own = context.cluster.id();
+        listed.items.retain(|backup| is_own(backup, own));
         action = decide(&schedule, listed.items.iter().any(is_unfinished), now);
     }
     match action {
@@ -204,10 +228,8 @@ async fn reconcile(seen: Arc<Schedule>, context: Arc<Context>) -> Result<Requeue
         Action::Make(due) => {
             let default_ttl = context.settings.default_ttl;
             let backup = backup(&schedule, &context.namespace, due, default_ttl);
-            match backups.create(&PostParams::default(), &backup).await {
-                Ok(_) => tracing::info!(schedule = name, backup = backup.name_any(), "due"),
-                // It was made, and the process ended before that was on record.
-                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            match make(&schedule, backup, &context).await {
+                Ok(()) => {}
                 // The template is wrong in a way that only the apiserver sees.
                 Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
                     let events = &context.events;
@@ -221,6 +243,39 @@ async fn reconcile(seen: Arc<Schedule>, context: Arc<Context>) -> Result<Requeue
         }
     }
     Ok(Requeue::requeue(Duration::ZERO))
+}
+
+/// Makes the backup, or finds it there: it was made, and the process ended before that was on record.
+async fn make(
+    schedule: &Schedule,
+    mut backup: Backup,
+    context: &Context,
+) -> Result<(), kube::Error> {
+    let backups = context.api::<Backup>();
+    let (name, own) = (schedule.name_any(), context.cluster.id());
+    let first = backup.name_any();
+    for name_of_backup in [first.clone(), other_name(&first, schedule)] {
+        backup.metadata.name = Some(name_of_backup.clone());
+        match backups.create(&PostParams::default(), &backup).await {
+            Ok(_) => {
+                tracing::info!(schedule = name, backup = name_of_backup, "due");
+                return Ok(());
+            }
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            Err(error) => return Err(error),
+        }
+        let found = backups.get_opt(&name_of_backup).await?;
+        if found.is_some_and(|found| is_of(&found, &name, own)) {
+            return Ok(());
+        }
+        let note = format!(
+            "the name {name_of_backup} is taken by a backup that this schedule did not make, perhaps of another cluster: the \
+             backup gets another name"
+        );
+        tracing::warn!(schedule = name, "{note}");
+        context.events.warning(schedule, "NameTaken", &note).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -284,6 +339,45 @@ mod tests {
         assert_eq!(decide(&wrong, false, noon), Action::Enable);
     }
 
+    /// A leader's clock was a year ahead for some minutes.
+    #[test]
+    fn a_time_that_is_yet_to_come_stops_nothing() {
+        let now = at("2026-03-02T12:00:00Z");
+        let due = at("2026-03-02T03:00:00Z");
+        let mut schedule = schedule("0 3 * * *", SchedulePhase::Enabled);
+        let ahead = Some(Time(at("2027-03-02T03:00:00Z")));
+        let status = schedule.status.as_mut().unwrap();
+        (status.last_backup, status.last_skipped) = (ahead.clone(), ahead.clone());
+        assert_eq!(decide(&schedule, false, now), Action::Make(due));
+        schedule.metadata.creation_timestamp = ahead;
+        assert_eq!(decide(&schedule, false, now), Action::Make(due));
+        // Clocks may be apart a little.
+        let status = schedule.status.as_mut().unwrap();
+        status.last_backup = Some(Time(at("2026-03-02T12:00:30Z")));
+        let next = at("2026-03-03T03:00:00Z");
+        assert_eq!(decide(&schedule, false, now), Action::Wait(Some(next)));
+    }
+
+    #[test]
+    fn another_clusters_backup_is_not_the_one_that_was_due() {
+        let due = at("2026-03-02T03:00:00Z");
+        let schedule = schedule("0 3 * * *", SchedulePhase::Enabled);
+        let ours = backup(&schedule, "heptio-ark", due, None);
+        assert!(is_of(&ours, "nightly", "own"));
+        let mut theirs = ours.clone();
+        theirs.status = Some(BackupStatus {
+            cluster_id: Some("other".to_owned()),
+            ..BackupStatus::default()
+        });
+        assert!(!is_of(&theirs, "nightly", "own"));
+        let mut by_hand = ours.clone();
+        by_hand.metadata.labels = None;
+        assert!(!is_of(&by_hand, "nightly", "own"));
+        let name = ours.name_any();
+        assert_ne!(other_name(&name, &schedule), name);
+        assert!(other_name(&"a".repeat(253), &schedule).len() <= 253);
+    }
+
     #[test]
     fn a_name_that_is_too_long_is_refused() {
         let mut long = schedule("@daily", SchedulePhase::New);
@@ -307,6 +401,11 @@ mod tests {
         assert_eq!(made.labels()["team"], "a");
         assert_eq!(made.spec.ttl, Some(week));
         assert_eq!(made.metadata.owner_references, None);
+        // As Velero's clients write it: no time to live.
+        schedule.spec.template.ttl = Some("0s".parse().unwrap());
+        let made = backup(&schedule, "heptio-ark", due, Some(week));
+        assert_eq!(made.spec.ttl, Some(week));
+        assert_eq!(backup(&schedule, "heptio-ark", due, None).spec.ttl, None);
         let hour: GoDuration = "1h".parse().unwrap();
         schedule.spec.template = BackupSpec {
             ttl: Some(hour),

@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::count::last_successes;
 use super::*;
+use crate::api::labels;
+use crate::server::counterpart::Origin;
 
 fn row(id: &str, name: &str, cluster: &str) -> Row {
     Row {
         id: id.to_owned(),
         name: name.to_owned(),
         cluster: cluster.to_owned(),
+        origin: Origin::Unasked,
         forgotten: false,
         lost: false,
     }
@@ -23,25 +27,60 @@ fn lost(row: Row) -> Row {
     Row { lost: true, ..row }
 }
 
+/// Made of an object with that uid.
+fn of(row: Row, uid: &str) -> Row {
+    Row {
+        origin: Origin::Uid(uid.to_owned()),
+        ..row
+    }
+}
+
 fn object(name: &str, id: Option<&str>, phase: BackupPhase) -> Object {
     Object {
         name: name.to_owned(),
+        uid: Some(format!("uid-{name}")),
         id: id.map(str::to_owned),
+        said: id.map(str::to_owned),
         phase,
     }
 }
 
+/// With nothing but the annotation.
+fn said(name: &str, id: &str, phase: BackupPhase) -> Object {
+    Object {
+        id: None,
+        ..object(name, Some(id), phase)
+    }
+}
+
 fn steps(rows: &[Row], objects: &[Object], same_epoch: bool) -> Vec<String> {
+    steps_after(rows, objects, same_epoch, &BTreeSet::new())
+}
+
+fn steps_after(
+    rows: &[Row],
+    objects: &[Object],
+    same_epoch: bool,
+    vanished: &BTreeSet<String>,
+) -> Vec<String> {
     let taken = objects.iter().map(|object| object.name.clone()).collect();
-    plan(rows, objects, &taken, "own", same_epoch)
-        .iter()
-        .map(|step| match step {
-            Step::Create { object, id } => format!("create {object} {id}"),
-            Step::Finish { object, id } => format!("finish {object} {id}"),
-            Step::Remove { object } => format!("remove {object}"),
-            Step::Lose { object } => format!("lose {object}"),
-        })
-        .collect()
+    plan(&Known {
+        rows,
+        objects,
+        elsewhere: &BTreeSet::from(["elsewhere".to_owned()]),
+        taken: &taken,
+        own: "own",
+        same_epoch,
+        vanished,
+    })
+    .iter()
+    .map(|step| match step {
+        Step::Create { object, id } => format!("create {object} {id}"),
+        Step::Finish { object, id } => format!("finish {object} {id}"),
+        Step::Remove { object } => format!("remove {object}"),
+        Step::Lose { object } => format!("lose {object}"),
+    })
+    .collect()
 }
 
 #[test]
@@ -54,22 +93,81 @@ fn each_case_alone() {
         ("in order", vec![own()], a(Some("1"), Completed), true, ""),
         (
             "committed a moment ago",
-            vec![own()],
+            vec![of(own(), "uid-a")],
+            a(None, InProgress),
+            true,
+            "",
+        ),
+        (
+            "being made, and another one of its name cannot be read",
+            vec![Row {
+                origin: Origin::Unread,
+                ..own()
+            }],
             a(None, InProgress),
             true,
             "",
         ),
         (
             "begun with a name that is taken",
-            vec![own()],
+            vec![of(own(), "another")],
             a(None, New),
+            true,
+            "create a-1 1",
+        ),
+        (
+            "failed with a name that is taken",
+            vec![of(own(), "another")],
+            a(None, Failed),
+            true,
+            "create a-1 1",
+        ),
+        (
+            "committed, and nobody had an answer",
+            vec![of(own(), "uid-a")],
+            a(None, Failed),
+            true,
+            "finish a 1",
+        ),
+        (
+            "of a location that has another name now",
+            vec![row("elsewhere", "a", "own")],
+            vec![],
             true,
             "",
         ),
         (
             "sync died in between",
             vec![own()],
-            a(Some("1"), New),
+            vec![said("a", "1", New)],
+            true,
+            "finish a 1",
+        ),
+        (
+            "sync died in between, and it was deleted",
+            vec![forgotten(own())],
+            vec![said("a", "1", New)],
+            true,
+            "remove a",
+        ),
+        (
+            "a copy of an object",
+            vec![own()],
+            vec![object("a", Some("1"), Completed), said("b", "1", New)],
+            true,
+            "",
+        ),
+        (
+            "a copy from elsewhere",
+            vec![],
+            vec![said("b", "1", Failed)],
+            false,
+            "",
+        ),
+        (
+            "of an older server",
+            vec![own()],
+            vec![said("a", "1", Completed)],
             true,
             "finish a 1",
         ),
@@ -116,11 +214,25 @@ fn each_case_alone() {
             "",
         ),
         (
+            "failed, and one of its name was deleted",
+            vec![forgotten(own())],
+            a(None, Failed),
+            true,
+            "",
+        ),
+        (
             "being deleted",
             vec![forgotten(own())],
             a(Some("1"), Deleting),
             true,
-            "",
+            "remove a",
+        ),
+        (
+            "its deletion came to nothing",
+            vec![own()],
+            a(Some("1"), Deleting),
+            true,
+            "finish a 1",
         ),
         (
             "manifest gone",
@@ -171,6 +283,15 @@ fn each_case_alone() {
         let got = steps(&rows, &objects, same_epoch).join(", ");
         assert_eq!(got, expected, "{case}");
     }
+}
+
+/// An epoch says that something may have been collected. What this process has seen, and what no epoch has given up, was not.
+#[test]
+fn what_is_known_to_have_vanished_is_lost_in_any_epoch() {
+    let objects = [object("a", Some("1"), BackupPhase::Completed)];
+    let vanished = BTreeSet::from(["1".to_owned()]);
+    assert_eq!(steps_after(&[], &objects, false, &vanished), ["lose a"]);
+    assert_eq!(steps(&[], &objects, false), ["remove a"]);
 }
 
 #[test]
@@ -230,5 +351,5 @@ fn the_newest_success_of_each_schedule_of_ours_counts() {
         ),
     ];
     let expected = [(String::new(), 5), ("nightly".to_owned(), 20)];
-    assert_eq!(last_successes(&backups), expected.into());
+    assert_eq!(last_successes(&backups, "own"), expected.into());
 }
