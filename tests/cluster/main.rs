@@ -14,6 +14,7 @@ mod interruption;
 mod locations;
 mod operations;
 mod place;
+mod quickstart;
 mod refusals;
 mod restore;
 mod round_trip;
