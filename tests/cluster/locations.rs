@@ -533,6 +533,7 @@ async fn objects_are_what_the_repository_holds() {
     another_cluster_sees_and_leaves_alone(&mut served).await;
     what_has_expired_goes(&mut served).await;
     what_vanished_is_lost(&mut served).await;
+    an_older_copy_is_told_while_the_server_runs(&mut served).await;
     an_emptied_bucket_is_no_fresh_start(&mut served).await;
     served.stop();
 }
@@ -659,6 +660,69 @@ async fn what_vanished_is_lost(served: &mut Served) {
                 .is_some_and(|status| status.phase == BackupPhase::Completed)
         })
         .await;
+}
+
+/// The bucket is put back to an older state under a running server.
+async fn an_older_copy_is_told_while_the_server_runs(served: &mut Served) {
+    let older = served.root().with_file_name("older");
+    copy(&served.root(), &older);
+    served
+        .backup("newer", json!({ "includedNamespaces": ["default"] }))
+        .await;
+    served.finished_backup("newer").await;
+    let before: BackupRepository = served.api().get("default").await.unwrap();
+    let before = before.status.unwrap().epoch;
+    served.direct().await.run(&["prune"]).done();
+    served
+        .until("default", "at a newer epoch", |known: &BackupRepository| {
+            known
+                .status
+                .as_ref()
+                .is_some_and(|status| status.epoch > before)
+        })
+        .await;
+    let newer = served.root().with_file_name("newer");
+    empty_into(&served.root(), &newer);
+    fill_from(&older, &served.root());
+    refused(served, "default", "RolledBack", &["epoch"]).await;
+    // Nothing follows from what an older copy does not hold.
+    let kept: Backup = served.api().get("newer").await.unwrap();
+    assert_eq!(kept.status.unwrap().phase, BackupPhase::Completed);
+    empty_into(&served.root(), &older);
+    fill_from(&newer, &served.root());
+    available(served, "default").await;
+}
+
+/// Moves everything out of a folder. The folder stays: another one in its place would be told from it. The head goes first, so that nobody
+/// takes what is left for all that there is.
+fn empty_into(root: &Path, away: &Path) {
+    std::fs::create_dir_all(away).unwrap();
+    let mut entries = names(root);
+    entries.sort_by_key(|name| name != "epochs");
+    for name in entries {
+        std::fs::rename(root.join(&name), away.join(&name)).unwrap();
+    }
+}
+
+/// Moves everything into an empty folder, the head last.
+fn fill_from(away: &Path, root: &Path) {
+    let mut entries = names(away);
+    entries.sort_by_key(|name| name == "epochs");
+    for name in entries {
+        std::fs::rename(away.join(&name), root.join(&name)).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => std::fs::copy(&path, &target).map(|_| ()).unwrap(),
+        }
+    }
 }
 
 async fn an_emptied_bucket_is_no_fresh_start(served: &mut Served) {
