@@ -32,6 +32,13 @@ chaos: cluster-tools ## Kill and disturb ark at random for CHAOS_MINUTES; CHAOS_
 cluster-tools: ## Build the servers that the tests run against, once
 	tests/cluster/build.sh
 
+.PHONY: image
+image: ## Pack ark into an OCI archive; IMAGE=… names it, ARK=… is another program than the release
+	@[ -n "$(ARK)" ] || cargo build --release --bin ark
+	@cargo build --quiet --workspace --bin ark-testkit
+	@$(CARGO_TARGET_DIR)/debug/ark-testkit image --name "$(or $(IMAGE),localhost/ark:dev)" \
+		--program "$(or $(ARK),$(CARGO_TARGET_DIR)/release/ark)" $(CARGO_TARGET_DIR)/ark-image.tar
+
 .PHONY: lint
 lint: ## Formatting, clippy, dependencies
 	cargo fmt --all -- --check

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ark_testkit::{
-    Api, ChaosOptions, Churn, ControlPlane, Dataset, DatasetSpec, Minio, MinioOptions, Options,
+    Api, ChaosOptions, Churn, ControlPlane, Dataset, DatasetSpec, Image, Minio, MinioOptions,
+    Options,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -45,6 +46,17 @@ enum Command {
         /// Buckets to create
         #[arg(long = "bucket")]
         buckets: Vec<String>,
+    },
+    /// Pack a program into an OCI archive, with the libraries that it loads and the certificate authorities of this machine
+    Image {
+        /// The archive
+        out: PathBuf,
+        /// The name that pods ask for
+        #[arg(long)]
+        name: String,
+        /// The program
+        #[arg(long)]
+        program: PathBuf,
     },
     /// End what runs in DIR, and remove DIR
     Down {
@@ -186,6 +198,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
             tls,
             buckets,
         } => minio(&dir, background, tls, &buckets).await,
+        Command::Image { out, name, program } => {
+            Image::of_program(&name, &program)?.write(&out)?;
+            println!("{}", out.display());
+            Ok(())
+        }
         Command::Down { dir } => ark_testkit::stop_folder(&dir),
         Command::Load {
             cluster,
