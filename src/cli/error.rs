@@ -396,14 +396,12 @@ impl Error {
                     OR_DIRECT.to_owned(),
                 ];
             }
-            Error::NoNamed {
-                kind, namespace, ..
-            } => {
-                return vec![format!(
-                    "`kubectl -n {namespace} get {}.{}` lists them",
-                    kind.to_lowercase(),
-                    crate::api::GROUP
-                )];
+            Error::NoNamed { kind, .. } => {
+                let noun = match kind.as_str() {
+                    "BackupStorageLocation" => "backup-location".to_owned(),
+                    kind => kind.to_lowercase(),
+                };
+                return vec![format!("`ark {noun} get` lists what is there")];
             }
             Error::Capture(error) => return capture_hints(error),
             Error::Restore(error) => return error.hint().into_iter().collect(),
@@ -475,7 +473,7 @@ impl Error {
     }
 }
 
-const INSTALL: &str = "install ark's server in it: apply deploy/crds.yaml and run `ark server`";
+const INSTALL: &str = "install ark's server in it (`ark install`)";
 const OR_DIRECT: &str =
     "or give --repo URL (ARK_REPOSITORY) to work on a repository without a server";
 

@@ -6,7 +6,6 @@ use kube::ResourceExt;
 
 use super::line::Line;
 use crate::api::Backup;
-use crate::api::labels::BACKUP_ID;
 use crate::cli::error::{Error, Result};
 use crate::cli::served::{Found, Served};
 use crate::cluster::Selector;
@@ -85,10 +84,7 @@ impl Objects {
 
     /// The one of that name or id.
     pub fn find(&self, name: &str, served: &Served) -> Result<&Chosen> {
-        let id = |chosen: &&Chosen| {
-            let id = chosen.found.object.annotations().get(BACKUP_ID);
-            id.is_some_and(|id| id == name)
-        };
+        let id = |chosen: &&Chosen| chosen.line.id.as_deref() == Some(name);
         self.0
             .iter()
             .find(|chosen| chosen.line.name == name)

@@ -30,7 +30,9 @@ use crate::cli::verbs::store_requests;
 use crate::cluster::Cluster;
 
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
-    if !context.is_direct() && !(args.dry_run && args.served.from_schedule.is_none()) {
+    // What would be captured is read from here, whoever would capture it.
+    let here = context.is_direct() || (args.dry_run && args.served.from_schedule.is_none());
+    if !here {
         return served::run(args, context).await;
     }
     for (flag, given) in [

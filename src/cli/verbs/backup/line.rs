@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::labels::{BACKUP_ID, CLUSTER_ID, CLUSTER_NAME};
+use crate::api::labels::{CLUSTER_ID, CLUSTER_NAME};
 use crate::api::{Backup, Time};
 use crate::cli::catalog::{Entry, backup_name, selector_text};
 use crate::cli::context::Context;
@@ -12,6 +12,7 @@ use crate::cli::printer::{Listing, Table};
 use crate::cli::served::{Found, Served};
 use crate::cli::size::{grouped, human_size};
 use crate::cli::time::{from_millis, from_now, from_seconds, table_time};
+use crate::server::counterpart::{backup_id, is_own};
 
 /// A backup as lists show it. What its source does not say is absent.
 #[derive(Debug, Clone)]
@@ -59,15 +60,19 @@ impl Line {
         let backup = &found.object;
         let status = backup.status.clone().unwrap_or_default();
         let at = |time: Option<Time>| time.map(|time| time.0);
-        let elsewhere = backup.labels().get(CLUSTER_ID);
-        let cluster = match elsewhere {
-            Some(id) => {
-                let name = backup.annotations().get(CLUSTER_NAME);
-                (id.clone(), name.cloned().unwrap_or_default())
-            }
-            None => {
-                let own = served.cluster();
-                (own.id().to_owned(), own.name().to_owned())
+        let own = served.cluster();
+        let is_own = match own.id() {
+            // Who may not ask which cluster it is goes by the label.
+            "" => !backup.labels().contains_key(CLUSTER_ID),
+            id => is_own(backup, id),
+        };
+        let cluster = match is_own {
+            true => (own.id().to_owned(), own.name().to_owned()),
+            false => {
+                let id = status.cluster_id.as_ref();
+                let id = id.or(backup.labels().get(CLUSTER_ID)).cloned();
+                let name = backup.annotations().get(CLUSTER_NAME).cloned();
+                (id.unwrap_or_default(), name.unwrap_or_default())
             }
         };
         Line {
@@ -85,7 +90,7 @@ impl Line {
                 &backup.spec.or_label_selectors,
             ),
             cluster,
-            id: backup.annotations().get(BACKUP_ID).cloned(),
+            id: backup_id(backup).map(str::to_owned),
             location: backup.spec.storage_location.clone(),
             value: found.value.clone(),
         }
