@@ -98,12 +98,23 @@ async fn keeps(served: &mut Served, keep: u32) -> Vec<String> {
         .patch("often", &PatchParams::default(), &paused)
         .await
         .unwrap();
+    // One may have been begun before it was paused: what is kept is what stays, and all that the repository has of the schedule.
     let settled = async {
+        let mut same = 0;
+        let mut before = Vec::new();
         loop {
             let names = made(served).await;
-            if names.len() == keep as usize {
+            let rows = names_in_repository(served).await;
+            let stored = rows.iter().filter(|row| row.starts_with("often-")).count();
+            let settled = names.len() == keep as usize && stored >= names.len();
+            same = match settled && names == before {
+                true => same + 1,
+                false => 0,
+            };
+            if same == 5 {
                 return names;
             }
+            before = names;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };

@@ -399,7 +399,7 @@ impl Repository {
 
     /// Creates the object of a new segment. Another one under its name would be taken for it.
     pub(crate) async fn create_segment(&self, key: &str, bytes: Bytes) -> Result<()> {
-        match self.store().create(key, bytes.into()).await? {
+        match self.store().create(key, bytes).await? {
             Created::New => Ok(()),
             Created::Exists(_) => {
                 let source = ark_format::DecodeError::Invalid(
