@@ -68,7 +68,8 @@ async fn what_is_rewritten_fits_into_what_was_freed() {
         let freed = plenty.bytes_before - plenty.bytes_after;
         assert!(free > freed / 2, "{free}");
         assert_eq!(report.left_for_room_bytes, 0);
-        assert_eq!(report.packs_before, plenty.packs_before);
+        // How frames are spread over packs is random.
+        assert!(report.packs_before.abs_diff(plenty.packs_before) < 4);
         assert_eq!(report.backups_removed, ["gone"]);
         assert_eq!(contents(&repository, &id).await.unwrap(), kept);
         assert_sound(&repository).await;
