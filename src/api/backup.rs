@@ -137,6 +137,16 @@ pub enum BackupPhase {
     Lost,
 }
 
+impl BackupPhase {
+    /// Whether a backup may yet become of it.
+    pub fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
+        )
+    }
+}
+
 impl std::fmt::Display for BackupPhase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -147,6 +147,16 @@ pub enum RestorePhase {
     Canceled,
 }
 
+impl RestorePhase {
+    /// Whether anything may yet be restored by it.
+    pub fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            RestorePhase::New | RestorePhase::InProgress | RestorePhase::Canceling
+        )
+    }
+}
+
 impl std::fmt::Display for RestorePhase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -20,6 +20,16 @@ pub struct Cache {
     rests: Arc<AtomicBool>,
 }
 
+/// A cache that rests.
+#[derive(Debug)]
+pub struct Rest(Arc<AtomicBool>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Cache {
     /// A cache in `folder`, or none.
     pub fn new(folder: Option<PathBuf>) -> Cache {
@@ -42,9 +52,10 @@ impl Cache {
         folder.is_some() && folder == device(other)
     }
 
-    /// Keeps nothing more for a while; what is there is used.
-    pub fn rest(&self, rests: bool) {
-        self.rests.store(rests, Ordering::Relaxed);
+    /// Keeps nothing more until what it gives is dropped; what is there is used.
+    pub fn rest(&self) -> Rest {
+        self.rests.store(true, Ordering::Relaxed);
+        Rest(Arc::clone(&self.rests))
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {

@@ -22,16 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::place::{ark, open_with};
-use crate::served::{Served, annotation, object};
+use crate::served::{QUICK, Served, annotation, object};
 
-const QUICK: [&str; 6] = [
-    "--backup-sync-period",
-    "1s",
-    "--store-validation-frequency",
-    "1s",
-    "--garbage-collection-frequency",
-    "1s",
-];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn location(name: &str, spec: Value) -> Value {

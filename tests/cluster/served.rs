@@ -20,6 +20,15 @@ use crate::definitions::{apply_definitions, client};
 use crate::place::{ark, open_with};
 
 pub const NAMESPACE: &str = "heptio-ark";
+/// Every round of the server each second.
+pub const QUICK: [&str; 6] = [
+    "--backup-sync-period",
+    "1s",
+    "--store-validation-frequency",
+    "1s",
+    "--garbage-collection-frequency",
+    "1s",
+];
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 

@@ -11,16 +11,8 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::served::{Served, annotation, object};
+use crate::served::{QUICK, Served, annotation, object};
 
-const QUICK: [&str; 6] = [
-    "--backup-sync-period",
-    "1s",
-    "--store-validation-frequency",
-    "1s",
-    "--garbage-collection-frequency",
-    "1s",
-];
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -244,10 +244,11 @@ fn broken() -> Error {
     }
 }
 
-fn full() -> Error {
+/// What a local store makes of an error of the disk.
+pub fn disk_says(kind: io::ErrorKind) -> Error {
     Error::Generic {
-        store: "gate",
-        source: Box::new(io::Error::from(io::ErrorKind::StorageFull)),
+        store: "disk",
+        source: Box::new(io::Error::from(kind)),
     }
 }
 
@@ -274,7 +275,9 @@ impl ObjectStore for Gate {
         let end = self.pass(Op::Put, path.as_ref()).await?;
         if let Some(room) = self.room.lock().unwrap().as_mut() {
             let size = payload.content_length() as u64;
-            *room = room.checked_sub(size).ok_or_else(full)?;
+            *room = room
+                .checked_sub(size)
+                .ok_or_else(|| disk_says(io::ErrorKind::StorageFull))?;
         }
         let result = self.inner.put_opts(path, payload, options).await;
         match end {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::SignedDuration;
 
+use super::location::ProviderName;
 use super::values::Labels;
 use crate::api::Provider;
 use crate::cli::time::parse_duration;
@@ -252,14 +253,10 @@ impl VeleroArgs {
 }
 
 fn parse_provider(text: &str) -> Result<Provider, String> {
-    match text.strip_prefix("velero.io/").unwrap_or(text) {
-        "aws" => Ok(Provider::Aws),
-        "gcp" => Ok(Provider::Gcp),
-        "azure" => Ok(Provider::Azure),
-        "s3" => Ok(Provider::S3),
-        "local" => Ok(Provider::Local),
-        _ => Err("ark has aws, gcp, azure, s3 and local built in".to_owned()),
-    }
+    let name = text.strip_prefix("velero.io/").unwrap_or(text);
+    ProviderName::from_str(name, false)
+        .map(Provider::from)
+        .map_err(|_| "ark has aws, gcp, azure, s3 and local built in".to_owned())
 }
 
 /// `ark upgrade`

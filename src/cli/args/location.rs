@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::values::{Labels, Named, Settings};
+use crate::api::Provider;
 use crate::cli::time::parse_duration;
 
 /// `ark backup-location …`
@@ -92,6 +93,18 @@ pub enum ProviderName {
     S3,
     /// A directory that the server sees
     Local,
+}
+
+impl From<ProviderName> for Provider {
+    fn from(name: ProviderName) -> Provider {
+        match name {
+            ProviderName::Aws => Provider::Aws,
+            ProviderName::Gcp => Provider::Gcp,
+            ProviderName::Azure => Provider::Azure,
+            ProviderName::S3 => Provider::S3,
+            ProviderName::Local => Provider::Local,
+        }
+    }
 }
 
 /// Whether the server may write to a location.

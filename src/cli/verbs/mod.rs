@@ -16,6 +16,7 @@ mod server;
 mod verify;
 mod version;
 mod wait;
+mod work;
 
 use super::args::Verb;
 use super::args::repo::KeysCommand;

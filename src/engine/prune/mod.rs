@@ -160,9 +160,9 @@ impl Repository {
         // An earlier prune's: it may be possible now.
         self.locked().clear();
         let mut report = PruneReport::default();
-        let pruned = self.prune_in_room(options, &mut report, &mut progress);
-        let pruned = pruned.await;
-        self.inner.cache.rest(false);
+        let pruned = self
+            .prune_in_room(options, &mut report, &mut progress)
+            .await;
         if !pruned.as_ref().is_err_and(is_full) {
             self.restore_reserve().await?;
         }
@@ -184,6 +184,7 @@ impl Repository {
         progress: &mut impl FnMut(&PrunePlan),
     ) -> Result<()> {
         let mut room = None;
+        let mut rest = None;
         for next in room::TRIES {
             match self.prune_once(options, room, report, progress).await {
                 Err(error) if is_full(&error) && self.store().is_on_a_disk() => {}
@@ -192,10 +193,10 @@ impl Repository {
             self.lend_reserve().await?;
             room = Some(next);
             // What it would write of what is lent is not counted.
-            let repository = self.store().local_path();
-            let shared =
-                repository.is_some_and(|folder| self.inner.cache.shares_a_disk_with(folder));
-            self.inner.cache.rest(shared);
+            let (cache, repository) = (&self.inner.cache, self.store().local_path());
+            if repository.is_some_and(|folder| cache.shares_a_disk_with(folder)) {
+                rest.get_or_insert_with(|| cache.rest());
+            }
         }
         self.prune_once(options, room, report, progress).await
     }

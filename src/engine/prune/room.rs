@@ -125,8 +125,8 @@ impl Naming {
         let mut chosen = BTreeSet::new();
         for (line, copy) in worth {
             let segments = self.segments.get(&line.pack).into_iter().flatten();
-            let more: BTreeSet<usize> = segments.copied().collect();
-            let more: BTreeSet<usize> = more.difference(&anew).copied().collect();
+            let more = segments.filter(|segment| !anew.contains(*segment));
+            let more: BTreeSet<usize> = more.copied().collect();
             if let Some(rest) = left.checked_sub(copy + self.size(&more)) {
                 left = rest;
                 anew.extend(more);

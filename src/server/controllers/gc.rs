@@ -165,10 +165,7 @@ fn location_gone(backup: &Backup, known: &Known) -> bool {
             .any(|location| location.name_any() == name)
             || known.broken_locations.iter().any(|broken| broken == name)
     };
-    let ended = !matches!(
-        backup.phase(),
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
-    );
+    let ended = !backup.phase().is_under_way();
     let location = backup.spec.storage_location.as_deref();
     ended && backup_id(backup).is_some() && location.is_some_and(|name| !there(name))
 }

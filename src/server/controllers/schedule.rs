@@ -24,7 +24,7 @@ use serde_json::json;
 use super::{AHEAD, patch_status};
 use crate::api::labels::{self, SCHEDULE_NAME};
 use crate::api::names::check_name;
-use crate::api::{Backup, BackupPhase, GoDuration, Schedule, SchedulePhase, Time};
+use crate::api::{Backup, GoDuration, Schedule, SchedulePhase, Time};
 use crate::server::context::Context;
 use crate::server::counterpart::{backup_id, is_own};
 use crate::server::cron::{self, Due, ScheduleError, When};
@@ -147,10 +147,7 @@ fn owner(schedule: &Schedule) -> Option<OwnerReference> {
 }
 
 fn is_unfinished(backup: &Backup) -> bool {
-    matches!(
-        backup.phase(),
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
-    ) && backup_id(backup).is_none()
+    backup.phase().is_under_way() && backup_id(backup).is_none()
 }
 
 /// Whether that object is the backup that the schedule was to make.
@@ -282,7 +279,9 @@ async fn make(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::api::{BackupSpec, BackupStatus, Retention, ScheduleSpec, ScheduleStatus};
+    use crate::api::{
+        BackupPhase, BackupSpec, BackupStatus, Retention, ScheduleSpec, ScheduleStatus,
+    };
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

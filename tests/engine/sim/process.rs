@@ -5,9 +5,9 @@
 //! gone. A request that was under way at that moment takes effect or does not. A process stands still (a frozen
 //! machine) while nothing is sent and no answer arrives until a later time.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
+use std::{fmt, io};
 
 use ark_engine::Env;
 use ark_engine::env::{Clock, Host, Pool, Random};
@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::network::{Fate, Fault, Network, Op};
 use super::rng::Rng;
+use crate::gate::disk_says;
 
 /// Where in a request a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,17 +323,10 @@ fn apply(
 }
 
 fn reset() -> Error {
-    let cause = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let cause = io::Error::from(io::ErrorKind::ConnectionReset);
     Error::Generic {
         store: "sim",
         source: Box::new(HttpError::new(HttpErrorKind::Interrupted, cause)),
-    }
-}
-
-fn full() -> Error {
-    Error::Generic {
-        store: "sim",
-        source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
     }
 }
 
@@ -340,8 +334,8 @@ fn is_full(error: &Error) -> bool {
     let Error::Generic { source, .. } = error else {
         return false;
     };
-    let source = source.downcast_ref::<std::io::Error>();
-    source.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+    let source = source.downcast_ref::<io::Error>();
+    source.is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// A connection that broke, as the library tells it, or something less clear.
@@ -437,7 +431,7 @@ impl ObjectStore for Link {
         let serve = move |network: Network, fate: Fate| -> BoxFuture<'static, Result<PutResult>> {
             Box::pin(async move {
                 if !network.has_room(bytes.len()) {
-                    return Err(full());
+                    return Err(disk_says(io::ErrorKind::StorageFull));
                 }
                 let bucket = network.clone();
                 let name = key.clone();

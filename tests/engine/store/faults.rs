@@ -17,6 +17,8 @@ use object_store::{
     PutResult, Result,
 };
 
+use crate::gate::disk_says;
+
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// The object is written, the reply is lost.
@@ -64,13 +66,6 @@ fn exists(path: &Path) -> Error {
     }
 }
 
-fn disk(kind: io::ErrorKind) -> Error {
-    Error::Generic {
-        store: "faulty",
-        source: Box::new(io::Error::from(kind)),
-    }
-}
-
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(
@@ -100,7 +95,7 @@ impl ObjectStore for Faulty {
                 assert_eq!(options.mode, PutMode::Create);
                 self.inner.put(path, payload).await
             }
-            Some(Fault::Disk(kind)) => Err(disk(kind)),
+            Some(Fault::Disk(kind)) => Err(disk_says(kind)),
         }
     }
 
@@ -123,7 +118,7 @@ impl ObjectStore for Faulty {
                 result.payload = GetResultPayload::Stream(Box::pin(body));
                 Ok(result)
             }
-            Some(Fault::Disk(kind)) => Err(disk(kind)),
+            Some(Fault::Disk(kind)) => Err(disk_says(kind)),
             Some(_) => Err(lost()),
         }
     }

@@ -6,8 +6,6 @@
 
 mod served;
 
-pub use served::{has_ended, shown};
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

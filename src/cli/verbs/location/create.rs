@@ -8,7 +8,7 @@ use crate::api::{
     BackupStorageLocation, BackupStorageLocationSpec, GoDuration, LocationPhase, ObjectStorage,
     Provider,
 };
-use crate::cli::args::location::{LocationCreateArgs, ProviderName};
+use crate::cli::args::location::LocationCreateArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
@@ -67,13 +67,7 @@ pub async fn run(args: LocationCreateArgs, context: &mut Context) -> Result<Exit
 /// The location that the arguments ask for.
 fn wanted(args: LocationCreateArgs, namespace: &str) -> Result<BackupStorageLocation> {
     check_name("location", &args.name)?;
-    let provider = match args.provider {
-        ProviderName::Aws => Provider::Aws,
-        ProviderName::Gcp => Provider::Gcp,
-        ProviderName::Azure => Provider::Azure,
-        ProviderName::S3 => Provider::S3,
-        ProviderName::Local => Provider::Local,
-    };
+    let provider = Provider::from(args.provider);
     if provider == Provider::Local && !args.bucket.starts_with('/') {
         return Err(Error::Usage {
             what: format!("{:?} is not an absolute path", args.bucket),

@@ -7,8 +7,6 @@
 
 mod served;
 
-pub use served::{has_ended, shown};
-
 use std::sync::Mutex;
 
 use ark_engine::store::StoreError;

@@ -4,7 +4,6 @@
 
 use kube::ResourceExt;
 
-use super::create::has_ended;
 use super::restore_name;
 use crate::api::Restore;
 use crate::cli::args::restore::RestoreDeleteArgs;
@@ -32,6 +31,8 @@ pub async fn run(args: RestoreDeleteArgs, context: &mut Context) -> Result<Exit>
 
 fn under_way(restore: &Restore) -> Option<String> {
     let name = restore.name_any();
-    (!has_ended(restore.phase()))
+    restore
+        .phase()
+        .is_under_way()
         .then(|| format!("the restore {name} is under way: `ark restore cancel {name}` stops it"))
 }

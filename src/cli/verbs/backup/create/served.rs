@@ -1,5 +1,7 @@
 //! `ark backup create` through the server: a Backup object, and waiting for what becomes of it.
 
+use std::fmt::Display;
+
 use kube::ResourceExt;
 
 use super::{Summary, exit};
@@ -9,12 +11,11 @@ use crate::cli::catalog::backup_name;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
-use crate::cli::printer::safe_text;
 use crate::cli::served::{Found, Served};
 use crate::cli::size::grouped;
 use crate::cli::spec;
 use crate::cli::verbs::backup::line::Line;
-use crate::cli::verbs::wait;
+use crate::cli::verbs::work::{self, Work};
 
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
     if args.dry_run {
@@ -41,15 +42,7 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
         return Ok(Exit::Ok);
     }
     let hint = format!("the server goes on with it; `ark backup cancel {name}` stops it");
-    let ended = wait::until(
-        &served,
-        &name,
-        context,
-        &hint,
-        |backup: &Backup| has_ended(backup.phase()),
-        shown,
-    )
-    .await?;
+    let ended = work::until_ended::<Backup>(&served, &name, context, &hint).await?;
     let _ = served.cluster().identify().await;
     let status = ended.object.status.clone().unwrap_or_default();
     tell(&name, &status, context);
@@ -73,35 +66,41 @@ async fn make(args: &BackupCreateArgs, context: &Context) -> Result<(Served, Fou
     Ok((served, made))
 }
 
-/// Whether nothing more becomes of a backup in that phase.
-pub fn has_ended(phase: BackupPhase) -> bool {
-    !matches!(
-        phase,
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Canceling
-    )
-}
+impl Work for Backup {
+    const NOUN: &'static str = "backup";
 
-/// The progress line of a backup that is being made.
-pub fn shown(backup: &Backup) -> String {
-    let status = backup.status.clone().unwrap_or_default();
-    match (status.phase, status.progress) {
-        (BackupPhase::New, _) => "waiting for the server".to_owned(),
-        (phase, Some(progress)) => {
-            format!("{phase}, {} objects", grouped(progress.items_backed_up))
+    fn full_name(name: &str) -> String {
+        backup_name(name)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.phase().is_under_way()
+    }
+
+    fn is_canceled(&self) -> bool {
+        self.phase() == BackupPhase::Canceled
+    }
+
+    fn stands(&self) -> impl Display {
+        self.phase()
+    }
+
+    fn progress(&self) -> String {
+        let progress = self.status.as_ref().and_then(|status| status.progress);
+        match (self.phase(), progress) {
+            (BackupPhase::New, _) => "waiting for the server".to_owned(),
+            (phase, Some(progress)) => {
+                format!("{phase}, {} objects", grouped(progress.items_backed_up))
+            }
+            (phase, None) => phase.to_string(),
         }
-        (phase, None) => phase.to_string(),
     }
 }
 
 /// What is wrong goes to stderr.
 fn tell(name: &str, status: &BackupStatus, context: &Context) {
-    let why = status
-        .validation_errors
-        .iter()
-        .chain(&status.failure_reason);
-    for line in why {
-        context.talk.line(&format!("ark: {}", safe_text(line)));
-    }
+    let errors = status.validation_errors.iter();
+    work::tell_why(errors.chain(&status.failure_reason), context);
     if status.warnings + status.errors > 0 {
         context.talk.note(&format!(
             "{} warnings, {} errors: the log of {name} says which",
@@ -118,14 +117,6 @@ fn text(name: &str, status: &BackupStatus) -> String {
     if !made {
         return format!("{} {}\n", backup_name(name), status.phase);
     }
-    let time = |at: &Option<crate::api::Time>| at.as_ref().map(|at| at.0);
-    let seconds = match (
-        time(&status.start_timestamp),
-        time(&status.completion_timestamp),
-    ) {
-        (Some(from), Some(to)) => to.duration_since(from).as_secs_f64(),
-        _ => 0.0,
-    };
     let summary = Summary {
         phase: status.phase,
         items: status.progress.map_or(0, |done| done.items_backed_up),
@@ -133,7 +124,10 @@ fn text(name: &str, status: &BackupStatus) -> String {
         added: status.added_bytes.unwrap_or(0),
         failed: 0,
         errors: status.errors,
-        seconds,
+        seconds: work::seconds(
+            status.start_timestamp.as_ref(),
+            status.completion_timestamp.as_ref(),
+        ),
     };
     summary.text(name)
 }

@@ -1,19 +1,20 @@
 //! `ark restore create` through the server: a Restore object, and waiting for what becomes of it.
 
+use std::fmt::Display;
+
 use kube::ResourceExt;
 
 use super::super::restore_name;
 use super::exit;
-use crate::api::{Restore, RestorePhase, RestoreStatus, Time};
+use crate::api::{Restore, RestorePhase, RestoreStatus};
 use crate::cli::args::restore::RestoreCreateArgs;
 use crate::cli::context::Context;
 use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
-use crate::cli::printer::safe_text;
 use crate::cli::served::{Found, Served};
 use crate::cli::size::grouped;
 use crate::cli::verbs::backup::choose::Objects;
-use crate::cli::verbs::wait;
+use crate::cli::verbs::work::{self, Work};
 
 pub async fn run(args: RestoreCreateArgs, wanted: Restore, context: &mut Context) -> Result<Exit> {
     if args.dry_run {
@@ -33,16 +34,10 @@ pub async fn run(args: RestoreCreateArgs, wanted: Restore, context: &mut Context
         return Ok(Exit::Ok);
     }
     let hint = format!("the server goes on with it; `ark restore cancel {name}` stops it");
-    let ended = |restore: &Restore| has_ended(restore.phase());
-    let ended = wait::until(&served, &name, context, &hint, ended, shown).await?;
+    let ended = work::until_ended::<Restore>(&served, &name, context, &hint).await?;
     let status = ended.object.status.clone().unwrap_or_default();
-    let why = status
-        .validation_errors
-        .iter()
-        .chain(&status.failure_reason);
-    for line in why {
-        context.talk.line(&format!("ark: {}", safe_text(line)));
-    }
+    let errors = status.validation_errors.iter();
+    work::tell_why(errors.chain(&status.failure_reason), context);
     let text = || format!("{} {}\n", restore_name(&name), summary(&status));
     context
         .printer
@@ -68,25 +63,36 @@ async fn make(
     Ok((served, made))
 }
 
-/// Whether nothing more becomes of a restore in that phase.
-pub fn has_ended(phase: RestorePhase) -> bool {
-    !matches!(
-        phase,
-        RestorePhase::New | RestorePhase::InProgress | RestorePhase::Canceling
-    )
-}
+impl Work for Restore {
+    const NOUN: &'static str = "restore";
 
-/// The progress line of a restore that is under way.
-pub fn shown(restore: &Restore) -> String {
-    let status = restore.status.clone().unwrap_or_default();
-    match (status.phase, status.progress) {
-        (RestorePhase::New, _) => "waiting for the server".to_owned(),
-        (phase, Some(progress)) => format!(
-            "{phase}, {} of {} objects",
-            grouped(progress.items_restored),
-            grouped(progress.total_items)
-        ),
-        (phase, None) => phase.to_string(),
+    fn full_name(name: &str) -> String {
+        restore_name(name)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.phase().is_under_way()
+    }
+
+    fn is_canceled(&self) -> bool {
+        self.phase() == RestorePhase::Canceled
+    }
+
+    fn stands(&self) -> impl Display {
+        self.phase()
+    }
+
+    fn progress(&self) -> String {
+        let progress = self.status.as_ref().and_then(|status| status.progress);
+        match (self.phase(), progress) {
+            (RestorePhase::New, _) => "waiting for the server".to_owned(),
+            (phase, Some(progress)) => format!(
+                "{phase}, {} of {} objects",
+                grouped(progress.items_restored),
+                grouped(progress.total_items)
+            ),
+            (phase, None) => phase.to_string(),
+        }
     }
 }
 
@@ -98,14 +104,10 @@ fn summary(status: &RestoreStatus) -> String {
     ) {
         return phase.to_string();
     }
-    let time = |at: &Option<Time>| at.as_ref().map(|at| at.0);
-    let seconds = match (
-        time(&status.start_timestamp),
-        time(&status.completion_timestamp),
-    ) {
-        (Some(from), Some(to)) => to.duration_since(from).as_secs_f64(),
-        _ => 0.0,
-    };
+    let seconds = work::seconds(
+        status.start_timestamp.as_ref(),
+        status.completion_timestamp.as_ref(),
+    );
     format!(
         "{phase}: {} of {} objects in {seconds:.1}s, {} warnings, {} errors",
         grouped(progress.items_restored),
