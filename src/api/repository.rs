@@ -69,4 +69,7 @@ pub struct BackupRepositoryStatus {
     /// When it was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verify_time: Option<Time>,
+    /// Damaged objects that the last verify found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged_objects: Option<u64>,
 }

@@ -288,13 +288,13 @@ async fn buckets_are_reached_with_the_credential_of_the_location(served: &mut Se
 }
 
 /// A replica beside the one of the fixture, and where its metrics are.
-struct Replica {
+pub struct Replica {
     running: Option<Running>,
     port: u16,
 }
 
 impl Replica {
-    fn start(served: &Served, arguments: &[&str]) -> Replica {
+    pub fn start(served: &Served, arguments: &[&str]) -> Replica {
         // Free now; nobody else asks for that very port.
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -308,6 +308,8 @@ impl Replica {
             "3s",
             "--metrics-address",
             &address,
+            "--download-address",
+            "127.0.0.1:0",
         ];
         let running = served.ark.start(&[&own[..], &QUICK, arguments].concat());
         Replica {
@@ -317,7 +319,7 @@ impl Replica {
     }
 
     /// The answer to a GET, head and body.
-    async fn ask(&self, path: &str) -> std::io::Result<String> {
+    pub async fn ask(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: ark\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
@@ -327,7 +329,7 @@ impl Replica {
     }
 
     /// Asks until the answer is as wanted.
-    async fn until(&self, path: &str, wanted: &str) -> String {
+    pub async fn until(&self, path: &str, wanted: &str) -> String {
         let asking = async {
             loop {
                 match self.ask(path).await {
@@ -423,7 +425,7 @@ async fn repositories_are_pruned_and_verified_and_damage_is_told() {
             })
         })
         .await;
-    let metrics = Replica::start(&served, &pace);
+    let mut metrics = Replica::start(&served, &pace);
     // The other one takes over and goes on.
     served.stop();
     let location_of = "{backup_location_name=\"default\"}";
@@ -460,6 +462,18 @@ async fn repositories_are_pruned_and_verified_and_damage_is_told() {
     tokio::time::timeout(PATIENCE, told)
         .await
         .expect("no Event tells of the damage");
+    let running = metrics.running.take().unwrap();
+    running.interrupt();
+    running.wait().done();
+
+    // The damage is not forgotten by a server that has just begun, and verifies nothing for a day.
+    let repositories: Api<BackupRepository> = served.api();
+    let known = repositories.get("default").await.unwrap().status.unwrap();
+    let damaged = known.damaged_objects.unwrap();
+    assert!(damaged > 0);
+    let later = Replica::start(&served, &["--prune-frequency", "2s"]);
+    let line = format!("ark_verify_damaged_objects{location_of} {damaged}\n");
+    later.until("/metrics", &line).await;
 }
 
 /// All files below a folder.

@@ -12,6 +12,7 @@ mod filters;
 mod install;
 mod interruption;
 mod locations;
+mod monitoring;
 mod operations;
 mod place;
 mod quickstart;

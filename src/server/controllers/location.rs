@@ -173,6 +173,7 @@ async fn reconcile(
         .get_or_create_owned(&label);
     let known = location.status.as_ref().and_then(|status| status.phase);
     gauge.set(i64::from(known == Some(LocationPhase::Available)));
+    show_recovery(&location, &context);
     if let Some(wait) = wait(&location, settings.validation_frequency, context.now()) {
         return Ok(Action::requeue(wait));
     }
@@ -184,7 +185,8 @@ async fn reconcile(
     gauge.set(i64::from(good));
     let verdict = judge(&location, &finding, context.now());
     let api = context.api::<BackupStorageLocation>();
-    patch_status(&api, &name, &verdict.status).await?;
+    let written = patch_status(&api, &name, &verdict.status).await?;
+    show_recovery(&written, &context);
     if let Some((good, reason, note)) = &verdict.event {
         tracing::info!(location = name, reason, "{note}");
         context.events.tell(&*location, *good, reason, note).await;
@@ -194,6 +196,25 @@ async fn reconcile(
         settings.validation_frequency,
     );
     Ok(Action::requeue(pace))
+}
+
+/// What its condition says, also if another process wrote it.
+fn show_recovery(location: &BackupStorageLocation, context: &Context) {
+    let label = of_location(&location.name_any());
+    let gauge = &context.metrics.recovery_missing;
+    let status = location.status.as_ref();
+    let conditions = status.map(|status| status.conditions.as_slice());
+    let mut conditions = conditions.unwrap_or_default().iter();
+    match conditions.find(|condition| condition.type_ == RECOVERY_MISSING) {
+        Some(condition) if condition.status == "Unknown" => {
+            gauge.remove(&label);
+        }
+        None => {}
+        Some(condition) => {
+            let missing = i64::from(condition.status == "True");
+            gauge.get_or_create_owned(&label).set(missing);
+        }
+    }
 }
 
 async fn check(location: &BackupStorageLocation, context: &Context) -> Finding {

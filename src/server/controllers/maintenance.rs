@@ -20,7 +20,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::patch_status;
-use super::sync::repository_object;
+use super::sync::{logical, repository_object};
 use crate::api::{
     AccessMode, BackupRepository, BackupRepositoryStatus, BackupStorageLocation, LocationPhase,
     Time,
@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_secs(30);
 pub enum Task {
     /// Free the space of what was deleted.
     Prune,
+    /// Find out for the first time how much is stored: a prune tells it too, and may be a day away.
+    Measure,
     /// Read so many hundredths of the data.
     Verify {
         /// How much.
@@ -55,6 +57,7 @@ impl Task {
     fn name(&self) -> &'static str {
         match self {
             Task::Prune => "prune",
+            Task::Measure => "measure",
             Task::Verify { .. } => "verify",
         }
     }
@@ -69,8 +72,7 @@ pub fn plan(
     now: Timestamp,
 ) -> Vec<Task> {
     let phase = location.status.as_ref().and_then(|status| status.phase);
-    if phase != Some(LocationPhase::Available) || location.spec.access_mode == AccessMode::ReadOnly
-    {
+    if phase != Some(LocationPhase::Available) || !is_kept_up(location) {
         return Vec::new();
     }
     let made = location.creation_timestamp().map_or(now, |made| made.0);
@@ -79,6 +81,8 @@ pub fn plan(
     let last = |time: &Option<Time>| time.as_ref().map_or(made, |time| time.0);
     if super::remaining(last(&known.last_prune_time), None, prune_frequency, now).is_none() {
         tasks.push(Task::Prune);
+    } else if known.stored_bytes.is_none() && known.backups > Some(0) {
+        tasks.push(Task::Measure);
     }
     let pace = (verify_period / PORTIONS).max(Duration::from_secs(1));
     let verified = last(&known.last_verify_time);
@@ -91,6 +95,11 @@ pub fn plan(
         });
     }
     tasks
+}
+
+/// Whether this server prunes and verifies the repository.
+fn is_kept_up(location: &BackupStorageLocation) -> bool {
+    location.spec.access_mode != AccessMode::ReadOnly
 }
 
 /// Why a task did not come to its end.
@@ -133,7 +142,7 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
         }
         let known = repository_object(&location, context).await?;
         let known = known.status.unwrap_or_default();
-        show(&location.name_any(), &known, context);
+        show(&location, &known, context);
         let settings = &context.settings;
         let tasks = plan(
             &location,
@@ -172,18 +181,29 @@ async fn round(context: &Context) -> Result<(), MaintenanceError> {
 }
 
 /// What is known counts also for a process that has just begun.
-fn show(location: &str, known: &BackupRepositoryStatus, context: &Context) {
-    let label = of_location(location);
-    if let Some(stored) = known.stored_bytes {
-        let stored = i64::try_from(stored).unwrap_or(i64::MAX);
-        let gauge = &context.metrics.repository_bytes;
-        gauge.get_or_create_owned(&label).set(stored);
+fn show(location: &BackupStorageLocation, known: &BackupRepositoryStatus, context: &Context) {
+    let metrics = &context.metrics;
+    let label = of_location(&location.name_any());
+    metrics.measured(&label, known.stored_bytes, None);
+    if !is_kept_up(location) {
+        metrics.leave_to_others(&label);
+        return;
     }
-    if let Some(verified) = &known.last_verify_time {
-        let gauge = &context.metrics.verify_last;
-        gauge
+    let made = location.creation_timestamp();
+    for (gauge, last) in [
+        (&metrics.prune_last, &known.last_prune_time),
+        (&metrics.verify_last, &known.last_verify_time),
+    ] {
+        if let Some(time) = last.as_ref().or(made.as_ref()) {
+            gauge.get_or_create_owned(&label).set(time.0.as_second());
+        }
+    }
+    if let Some(damaged) = known.damaged_objects {
+        let damaged = i64::try_from(damaged).unwrap_or(i64::MAX);
+        metrics
+            .verify_damaged
             .get_or_create_owned(&label)
-            .set(verified.0.as_second());
+            .set(damaged);
     }
 }
 
@@ -196,6 +216,7 @@ async fn work(
     let opened = context.repositories.get(&name).await?;
     let status = match task {
         Task::Prune => prune(&opened, context).await?,
+        Task::Measure => measure(&opened, context).await?,
         Task::Verify { percent } => verify(*percent, &opened, location, context).await?,
     };
     let api = context.api::<BackupRepository>();
@@ -209,15 +230,14 @@ async fn prune(opened: &Opened, context: &Context) -> Result<serde_json::Value, 
         location: opened.name.clone(),
         source: Box::new(source),
     };
+    let began = context.now();
     let report = opened
         .repository
         .prune(&PruneOptions::default(), |_| {})
         .await
         .map_err(failed)?;
-    let info = opened.repository.info().await.map_err(failed)?;
-    let rows = opened.repository.backups().await.map_err(failed)?;
-    let logical: u64 = rows.iter().map(|row| row.counts.bytes).sum();
-    let stored = info.pack_bytes + info.index_bytes;
+    let now = context.now();
+    let measured = measure(opened, context).await?;
     let freed = report.bytes_before.saturating_sub(report.bytes_after);
     let label = of_location(&opened.name);
     let metrics = &context.metrics;
@@ -229,23 +249,48 @@ async fn prune(opened: &Opened, context: &Context) -> Result<serde_json::Value, 
         .prune_reclaimed
         .get_or_create_owned(&label)
         .inc_by(freed);
-    let set = |gauge: &crate::server::metrics::GaugeByLocation, value: u64| {
-        gauge
-            .get_or_create_owned(&label)
-            .set(i64::try_from(value).unwrap_or(i64::MAX));
-    };
-    set(&metrics.repository_bytes, stored);
-    set(&metrics.repository_logical_bytes, logical);
+    metrics
+        .maintenance_duration
+        .get_or_create(&label)
+        .observe(now.duration_since(began).as_secs_f64());
+    metrics
+        .prune_last
+        .get_or_create_owned(&label)
+        .set(now.as_second());
     tracing::info!(
         location = opened.name,
         freed,
-        stored,
         packs = report.packs_after,
         removed = report.backups_removed.len(),
         waiting = report.waiting_for.len(),
         "pruned the repository"
     );
-    Ok(json!({ "lastPruneTime": Time(context.now()), "storedBytes": stored }))
+    let mut status = json!({ "lastPruneTime": Time(now) });
+    if let (Some(status), serde_json::Value::Object(measured)) = (status.as_object_mut(), measured)
+    {
+        status.extend(measured);
+    }
+    Ok(status)
+}
+
+/// How much is stored, and how much that stands for.
+async fn measure(
+    opened: &Opened,
+    context: &Context,
+) -> Result<serde_json::Value, MaintenanceError> {
+    let failed = |source| MaintenanceError::Engine {
+        doing: "measure",
+        location: opened.name.clone(),
+        source: Box::new(source),
+    };
+    let info = opened.repository.info().await.map_err(failed)?;
+    let rows = opened.repository.backups().await.map_err(failed)?;
+    let stored = info.pack_bytes + info.index_bytes;
+    let label = of_location(&opened.name);
+    context
+        .metrics
+        .measured(&label, Some(stored), Some(logical(&rows)));
+    Ok(json!({ "storedBytes": stored }))
 }
 
 async fn verify(
@@ -294,7 +339,7 @@ async fn verify(
             context.events.warning(location, "DamageFound", &told).await;
         }
     }
-    Ok(json!({ "lastVerifyTime": Time(now) }))
+    Ok(json!({ "lastVerifyTime": Time(now), "damagedObjects": report.damage.len() }))
 }
 
 /// When the data was verified that was verified longest ago, Unix seconds; 0 if some never was.
@@ -360,6 +405,7 @@ mod tests {
         let tasks = plan(location, &known, DAY, 30 * DAY, now.parse().unwrap());
         let shown = tasks.iter().map(|task| match task {
             Task::Prune => "prune".to_owned(),
+            Task::Measure => "measure".to_owned(),
             Task::Verify { percent } => format!("verify {percent:.1}"),
         });
         shown.collect::<Vec<_>>().join(", ")
@@ -417,6 +463,34 @@ mod tests {
         ] {
             assert_eq!(tasks(&other, None, None, "2026-11-22T00:00:00Z"), "");
         }
+    }
+
+    #[test]
+    fn what_is_stored_is_known_before_the_first_prune() {
+        let known = |backups, stored| BackupRepositoryStatus {
+            backups,
+            stored_bytes: stored,
+            ..BackupRepositoryStatus::default()
+        };
+        let due = |known: &BackupRepositoryStatus, now: &str| {
+            let now = now.parse().unwrap();
+            let tasks = plan(
+                &location("ReadWrite", "Available"),
+                known,
+                DAY,
+                30 * DAY,
+                now,
+            );
+            tasks.first().map(Task::name)
+        };
+        let first_day = "2026-11-01T01:00:00Z";
+        assert_eq!(due(&known(Some(1), None), first_day), Some("measure"));
+        assert_eq!(due(&known(Some(0), None), first_day), None);
+        assert_eq!(due(&known(None, None), first_day), None);
+        assert_eq!(due(&known(Some(1), Some(1)), first_day), None);
+        // A prune measures too.
+        let due = due(&known(Some(1), None), "2026-11-02T00:00:00Z");
+        assert_eq!(due, Some("prune"));
     }
 
     #[test]

@@ -181,6 +181,11 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
     count::count(&listed.items, context)
         .await
         .map_err(refused)?;
+    let label = of_location(&opened.name);
+    let metrics = &context.metrics;
+    metrics.expect_location(&label);
+    metrics.measured(&label, None, Some(logical(&view.backups)));
+    let mut lost = count::lost_objects(&listed.items, &name);
     let mut failed = Failed::default();
     let mut told = 0;
     for step in steps {
@@ -209,11 +214,17 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
             }
             Step::Lose { object: name } => {
                 if let Some(backup) = object(name) {
-                    failed.note(name, lose(backup, &opened.name, context).await);
+                    let done = lose(backup, &opened.name, context).await;
+                    lost += i64::from(done.is_ok());
+                    failed.note(name, done);
                 }
             }
         }
     }
+    metrics
+        .backup_lost_now
+        .get_or_create_owned(&label)
+        .set(lost);
     let living = view.backups.iter().filter(|row| row.forgotten.is_none());
     let after = json!({
         "repositoryId": id,
@@ -227,6 +238,11 @@ async fn sync(location: &BackupStorageLocation, context: &Context) -> Result<(),
         patch_status(&api, &name, &after).await.map_err(refused)?;
     }
     failed.into_result(&name)
+}
+
+/// The bytes that backups hold together, each counted in full.
+pub fn logical(rows: &[BackupRow]) -> u64 {
+    rows.iter().map(|row| row.counts.bytes).sum()
 }
 
 /// Whether an object is of a location. One that names none has not been begun.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::count::last_successes;
+use super::count::{last_successes, lost_objects, newest};
 use super::*;
 use crate::api::labels;
 use crate::server::counterpart::Origin;
@@ -352,4 +352,39 @@ fn the_newest_success_of_each_schedule_of_ours_counts() {
     ];
     let expected = [(String::new(), 5), ("nightly".to_owned(), 20)];
     assert_eq!(last_successes(&backups, "own"), expected.into());
+}
+
+#[test]
+fn what_ended_last_and_what_is_lost_is_told_from_the_objects() {
+    let backup = |phase: &str, ended: Option<&str>, schedule: &str, location: &str| -> Backup {
+        serde_json::from_value(json!({
+            "apiVersion": "ark.heptio.com/v1",
+            "kind": "Backup",
+            "metadata": {"name": "b", "labels": {(labels::SCHEDULE_NAME): schedule}},
+            "spec": {"storageLocation": location},
+            "status": {"phase": phase, "completionTimestamp": ended, "errors": 3},
+        }))
+        .unwrap()
+    };
+    let backups = [
+        backup("Completed", Some("1970-01-01T00:00:20Z"), "nightly", "one"),
+        backup(
+            "PartiallyFailed",
+            Some("1970-01-01T00:00:30Z"),
+            "nightly",
+            "one",
+        ),
+        backup("InProgress", None, "nightly", "one"),
+        backup("Canceled", Some("1970-01-01T00:00:50Z"), "nightly", "one"),
+        backup("Lost", Some("1970-01-01T00:01:00Z"), "hourly", "one"),
+        backup("Lost", None, "hourly", "two"),
+    ];
+    let shown: Vec<_> = newest(&backups, "own")
+        .into_iter()
+        .map(|(schedule, status)| (schedule, status.phase))
+        .collect();
+    let expected = ("nightly".to_owned(), BackupPhase::PartiallyFailed);
+    assert_eq!(shown, [expected]);
+    assert_eq!(lost_objects(&backups, "one"), 1);
+    assert_eq!(lost_objects(&backups, "none"), 0);
 }
