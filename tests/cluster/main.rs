@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod chaos;
+mod chart;
 mod client;
 mod damage;
 mod definitions;
+mod examples;
 mod filters;
 mod install;
 mod interruption;

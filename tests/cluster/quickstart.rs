@@ -7,11 +7,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ark_testkit::{Api, BUSYBOX, ControlPlane, Image, Minio, MinioOptions, Node};
+use ark_testkit::{Api, Ark, BUSYBOX, ControlPlane, Image, Minio, MinioOptions, Node};
 use serde_json::{Value, json};
 
+use crate::examples::{documents, paths};
 use crate::place::ark;
-use crate::served::object;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const IMAGE: &str = "localhost/ark:dev";
@@ -62,32 +62,21 @@ fn overlay(plane: &ControlPlane) -> Value {
     json!({ "spec": { "template": { "spec": pod } } })
 }
 
-/// The application of Ark's examples, with busybox in the place of nginx.
-fn example() -> [(&'static str, Value); 3] {
-    let labels = json!({ "app": "nginx" });
-    let serve = "mkdir -p /tmp/www && echo welcome > /tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www";
-    let container = json!({
-        "name": "nginx", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", serve],
-        "ports": [{ "containerPort": 8080 }],
-        "readinessProbe": { "httpGet": { "path": "/", "port": 8080 }, "periodSeconds": 1 },
-    });
-    let pod = json!({ "metadata": { "labels": labels },
-        "spec": { "terminationGracePeriodSeconds": 1, "containers": [container] } });
-    let namespaced = json!({ "name": "nginx-deployment", "labels": labels });
-    [
-        (
-            "/api/v1/namespaces",
-            json!({ "metadata": { "name": "nginx-example", "labels": labels } }),
-        ),
-        (
-            "/apis/apps/v1/namespaces/nginx-example/deployments",
-            json!({ "metadata": namespaced, "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": pod } }),
-        ),
-        (
-            "/api/v1/namespaces/nginx-example/services",
-            json!({ "metadata": { "name": "my-nginx", "labels": labels }, "spec": { "selector": labels, "ports": [{ "port": 80, "targetPort": 8080 }] } }),
-        ),
-    ]
+/// The application of the examples, with busybox in the place of nginx.
+fn example() -> Vec<Value> {
+    let mut objects = documents("docs/examples/nginx-app/base.yaml");
+    let deployment = objects
+        .iter_mut()
+        .find(|object| object["kind"] == "Deployment");
+    let pod = &mut deployment.unwrap()["spec"]["template"]["spec"];
+    pod["volumes"] = json!([{ "name": "www", "emptyDir": {} }]);
+    let container = &mut pod["containers"][0];
+    container["image"] = json!(BUSYBOX);
+    container["imagePullPolicy"] = json!("Never");
+    let serve = "echo welcome > /www/index.html && exec httpd -f -p 8080 -h /www";
+    container["command"] = json!(["sh", "-c", serve]);
+    container["volumeMounts"] = json!([{ "name": "www", "mountPath": "/www" }]);
+    objects
 }
 
 /// What a reader of the example's page gets.
@@ -166,8 +155,8 @@ async fn an_application_comes_back_through_a_server_in_a_pod() {
     let recovery = "/api/v1/namespaces/heptio-ark/secrets/ark-recovery-default";
     until(&api, &node, recovery, Value::is_null).await;
 
-    for (collection, object) in example() {
-        api.post(collection, &object).await.unwrap();
+    for object in example() {
+        api.post(&paths(&object).0, &object).await.unwrap();
     }
     assert_eq!(served(&api, &node).await, "welcome\n");
 
@@ -202,27 +191,88 @@ async fn an_application_comes_back_through_a_server_in_a_pod() {
     )
     .await;
 
-    let wanted = object(
-        "Restore",
-        "nginx-backup",
-        json!({ "backupName": "nginx-backup" }),
-    );
-    api.post(&format!("{objects}/restores"), &wanted)
+    let ran = ark
+        .run(&["restore", "create", "nginx-backup", "--wait"])
+        .done();
+    assert!(ran.stdout.contains("0 warnings, 0 errors"), "{ran}");
+    assert_eq!(served(&api, &node).await, "welcome\n");
+    let row = &rows(&ark)[1];
+    assert!(row[0].starts_with("nginx-backup-2"), "{row:?}");
+    assert_eq!(row[1..5], ["nginx-backup", "Completed", "0", "0"]);
+    assert_eq!(row.last().unwrap(), "<none>");
+
+    with_warnings_and_errors(&api, &node, &ark).await;
+}
+
+/// The table of `ark restore get`, by its words.
+fn rows(ark: &Ark) -> Vec<Vec<String>> {
+    let ran = ark.run(&["restore", "get"]).done();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = ran.stdout.lines().map(words).collect();
+    let columns = [
+        "NAME", "BACKUP", "STATUS", "WARNINGS", "ERRORS", "CREATED", "SELECTOR",
+    ];
+    assert_eq!(rows[0], columns, "{ran}");
+    rows
+}
+
+/// Into a namespace that has another Service of that name, and lets in no Deployment.
+async fn with_warnings_and_errors(api: &Api, node: &Node, ark: &Ark) {
+    let namespace = "/api/v1/namespaces/full";
+    let named = |name: &str| json!({ "name": name });
+    api.post("/api/v1/namespaces", &json!({ "metadata": named("full") }))
         .await
         .unwrap();
-    let restore = until(
-        &api,
-        &node,
-        &format!("{objects}/restores/nginx-backup"),
-        ended,
+    let service = json!({ "metadata": named("my-nginx"), "spec": { "ports": [{ "port": 81 }] } });
+    api.post(&format!("{namespace}/services"), &service)
+        .await
+        .unwrap();
+    let quota =
+        json!({ "metadata": named("none"), "spec": { "hard": { "count/deployments.apps": "0" } } });
+    api.post(&format!("{namespace}/resourcequotas"), &quota)
+        .await
+        .unwrap();
+    let counted = |quota: &Value| quota["status"]["hard"]["count/deployments.apps"] == "0";
+    until(
+        api,
+        node,
+        &format!("{namespace}/resourcequotas/none"),
+        counted,
     )
     .await;
+
+    let line = [
+        "restore",
+        "create",
+        "refused",
+        "--from-backup",
+        "nginx-backup",
+        "--namespace-mappings",
+        "nginx-example:full",
+        "--wait",
+    ];
+    ark.run(&line).exits(3);
+    let rows = rows(ark);
+    let row = rows.iter().find(|row| row[0] == "refused").unwrap();
+    assert_eq!(row[1..3], ["nginx-backup", "PartiallyFailed"]);
+    assert_ne!((row[3].as_str(), row[4].as_str()), ("0", "0"), "{row:?}");
+    let ran = ark.run(&["restore", "get", "refused", "-o", "yaml"]).done();
+    let restore: Value = serde_yaml_ng::from_str(&ran.stdout).unwrap();
+    assert_eq!(restore["kind"], "Restore", "{ran}");
+    assert_eq!(
+        restore["spec"]["namespaceMapping"],
+        json!({ "nginx-example": "full" })
+    );
     let status = &restore["status"];
-    assert_eq!(status["phase"], "Completed", "{restore:#}");
-    for count in ["errors", "warnings"] {
-        assert_eq!(status[count].as_u64().unwrap_or(0), 0, "{restore:#}");
+    assert_eq!(status["phase"], "PartiallyFailed", "{ran}");
+    for (count, shown) in [("warnings", &row[3]), ("errors", &row[4])] {
+        assert_eq!(status[count].to_string(), *shown, "{ran}");
+        assert!(status[count].as_u64() > Some(0), "no {count}: {ran}");
     }
-    assert_eq!(served(&api, &node).await, "welcome\n");
 }
 
 /// The Deployment's container with the overlay over it: a merge patch replaces lists as a whole.
