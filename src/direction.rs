@@ -7,19 +7,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each row, and the rows that it may use.
-const ROWS: [(&str, &[&str]); 7] = [
+const ROWS: [(&str, &[&str]); 8] = [
     ("api", &[]),
     ("cluster", &["api"]),
     ("install", &["api", "cluster"]),
-    ("capture", &["api", "cluster"]),
-    ("restore", &["api", "cluster"]),
+    ("hooks", &["api", "cluster"]),
+    ("capture", &["api", "cluster", "hooks"]),
+    ("restore", &["api", "cluster", "hooks"]),
     (
         "server",
-        &["api", "cluster", "install", "capture", "restore"],
+        &["api", "cluster", "install", "hooks", "capture", "restore"],
     ),
     (
         "cli",
-        &["api", "cluster", "install", "capture", "restore", "server"],
+        &[
+            "api", "cluster", "install", "hooks", "capture", "restore", "server",
+        ],
     ),
 ];
 

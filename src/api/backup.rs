@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GoDuration, LabelSelector, ObjectMeta, Time};
+use super::{BackupHooks, GoDuration, HookStatus, LabelSelector, ObjectMeta, Time};
 
 impl Backup {
     /// The kind as it stands in `kind`.
@@ -99,6 +99,9 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_location: Option<String>,
+    /// Commands to run around the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<BackupHooks>,
     /// Stops a backup that is not finished: its phase becomes Canceling, then Canceled, and nothing of it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -195,6 +198,12 @@ pub struct BackupStatus {
     /// How many bytes it added to the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_bytes: Option<u64>,
+    /// How many hooks were run in pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_status: Option<HookStatus>,
+    /// Pods (`namespace/name`) whose post hooks are still to be run: also if the server is interrupted, after its next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_hooks_due: Vec<String>,
     /// How many warnings its log holds.
     #[serde(default)]
     pub warnings: u64,
@@ -221,6 +230,8 @@ impl BackupStatus {
             "progress": null,
             "logicalBytes": null,
             "addedBytes": null,
+            "hookStatus": null,
+            "postHooksDue": null,
             "validationErrors": null,
             "failureReason": null,
         });

@@ -12,6 +12,7 @@
 pub mod backup;
 mod definitions;
 pub mod duration;
+pub mod hooks;
 pub mod labels;
 pub mod location;
 pub mod names;
@@ -25,6 +26,7 @@ pub mod schedule;
 pub use backup::{Backup, BackupPhase, BackupProgress, BackupSpec, BackupStatus};
 pub use definitions::definitions;
 pub use duration::GoDuration;
+pub use hooks::{BackupHook, BackupHooks, BackupResourceHooks, ExecHook, HookStatus, OnError};
 pub use location::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, BackupStorageLocationStatus,
     Condition, LocationPhase, ObjectStorage, Provider, SecretKey,

@@ -28,6 +28,7 @@ pub fn status(
             total_items: report.objects,
             items_backed_up: report.objects,
         }),
+        hook_status: report.hooks,
         warnings: report.warnings().count() as u64,
         errors: report.errors().count() as u64,
         failure_reason: (phase == BackupPhase::Failed)

@@ -12,6 +12,7 @@ pub mod document;
 mod error;
 pub mod filter;
 mod gather;
+pub mod hooked;
 mod pipeline;
 pub mod plan;
 mod read;

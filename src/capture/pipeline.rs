@@ -545,6 +545,7 @@ fn report(
             .count() as u64,
         resources,
         requests,
+        hooks: None,
         log: log.lines,
     }
 }

@@ -15,7 +15,8 @@ use super::filter::{Filter, Treatment, excludes_itself};
 use super::request;
 use crate::api::BackupSpec;
 use crate::cluster::kinds::NAMESPACES;
-use crate::cluster::{Cluster, Discovery, Glob, ListOptions, Lister, Resource};
+use crate::cluster::{Cluster, Discovery, Glob, ListOptions, Lister, ObjectMetaView, Resource};
+use crate::hooks::Rules;
 
 /// So many namespaces are always listed one by one.
 const FEW_NAMESPACES: usize = 8;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub(super) filter: Filter,
     #[serde(skip)]
     pub(super) discovery: Arc<Discovery>,
+    #[serde(skip)]
+    pub(super) hooks: Rules,
 }
 
 /// One resource that is listed.
@@ -116,6 +119,7 @@ pub async fn prepare(cluster: &Cluster, spec: &BackupSpec) -> Result<Plan> {
     let mut plan = plan(resolved.filter, discovery, known.as_deref());
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
+    plan.hooks = resolved.hooks;
     Ok(plan)
 }
 
@@ -248,6 +252,7 @@ pub fn plan(filter: Filter, discovery: Arc<Discovery>, known: Option<&[KnownName
         warnings,
         filter,
         discovery,
+        hooks: Rules::default(),
     }
 }
 
@@ -255,6 +260,11 @@ impl Plan {
     /// Whether objects of that namespace are taken.
     pub fn takes_namespace(&self, name: &str) -> bool {
         self.filter.namespaces.takes(name) && !self.excluded_by_label.contains(name)
+    }
+
+    /// Whether an object with these labels is taken.
+    pub(super) fn takes_by_labels(&self, meta: &ObjectMetaView<'_>) -> bool {
+        !excludes_itself(meta) && self.filter.selects(meta)
     }
 
     /// Whether every object of the resource that namespaces and labels allow is listed.

@@ -11,7 +11,6 @@ use tokio::sync::mpsc::Sender;
 
 use super::batch::Batch;
 use super::error::Result;
-use super::filter::excludes_itself;
 use super::plan::{Listing, Plan};
 use super::related::References;
 use super::report::Monitor;
@@ -280,8 +279,7 @@ fn takes(
         &item.meta.namespace
     };
     (namespace.is_empty() || verdict.takes(&context.plan, namespace))
-        && !excludes_itself(&item.meta)
-        && context.plan.filter.selects(&item.meta)
+        && context.plan.takes_by_labels(&item.meta)
 }
 
 /// Objects of a namespace come one after the other: what was decided for the last one mostly holds.

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::api::{BackupPhase, Captured};
+use crate::api::{BackupPhase, Captured, HookStatus};
 use crate::cluster::RequestCounts;
+use crate::hooks;
 
 /// Told what a capture is doing, while it does it. Called from several tasks; must not block.
 pub trait Monitor: Send + Sync {
@@ -55,6 +56,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl From<&hooks::Line> for LogLine {
+    fn from(line: &hooks::Line) -> LogLine {
+        LogLine {
+            level: match line.level {
+                hooks::Level::Info => Level::Info,
+                hooks::Level::Warning => Level::Warning,
+                hooks::Level::Error => Level::Error,
+            },
+            text: line.text.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for LogLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let level = match self.level {
@@ -101,6 +115,9 @@ pub struct CaptureReport {
     pub failed: u64,
     /// Requests to the apiserver since the capture began.
     pub requests: RequestCounts,
+    /// How many hooks were run in pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HookStatus>,
     /// The log.
     pub log: Vec<LogLine>,
 }
@@ -114,6 +131,12 @@ impl CaptureReport {
     /// The errors of the log.
     pub fn errors(&self) -> impl Iterator<Item = &str> {
         self.of_level(Level::Error)
+    }
+
+    /// Takes in what hooks did around the capture.
+    pub fn add_hooks(&mut self, done: &hooks::Report) {
+        self.hooks = self.hooks.unwrap_or_default().and(done.counts).any();
+        self.log.extend(done.lines.iter().map(LogLine::from));
     }
 
     /// The phase that a backup with this report ends in.

@@ -11,6 +11,7 @@ use super::filter::{Filter, NamespaceFilter};
 use crate::api::{BackupSpec, LabelSelector};
 use crate::cluster::glob::GlobError;
 use crate::cluster::{Discovery, Glob, GroupResource, ResolveError, Selector, SelectorError};
+use crate::hooks::{HookError, Rules};
 
 /// What is wrong with one part of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -59,6 +60,9 @@ pub enum RequestError {
         /// Why.
         source: SelectorError,
     },
+    /// A hook.
+    #[error("hooks: {0}")]
+    Hook(HookError),
     /// Both kinds of selectors.
     #[error("labelSelector and orLabelSelectors cannot be used together")]
     TwoSelectors,
@@ -76,6 +80,7 @@ impl RequestError {
             RequestError::Contradiction { .. } => Some("leave it out of one of the two".to_owned()),
             RequestError::Nothing { .. } => None,
             RequestError::Selector { source, .. } => Some(source.hint().to_owned()),
+            RequestError::Hook(error) => Some(error.hint()),
             RequestError::TwoSelectors => Some("put everything into orLabelSelectors".to_owned()),
         }
     }
@@ -111,6 +116,8 @@ impl RequestErrors {
 pub struct Resolved {
     /// What is taken.
     pub filter: Filter,
+    /// What is run around it.
+    pub hooks: Rules,
     /// What may not be as the user thinks.
     pub warnings: Vec<String>,
 }
@@ -178,6 +185,9 @@ pub fn resolve(spec: &BackupSpec, discovery: &Discovery) -> Result<Resolved, Req
         }
     }
     let selectors = selectors(spec, &mut errors);
+    let mut wrong = Vec::new();
+    let hooks = Rules::read(spec.hooks.as_ref(), discovery, &mut wrong);
+    errors.extend(wrong.into_iter().map(RequestError::Hook));
     if !errors.is_empty() {
         return Err(RequestErrors(errors));
     }
@@ -190,6 +200,7 @@ pub fn resolve(spec: &BackupSpec, discovery: &Discovery) -> Result<Resolved, Req
             cluster_scoped,
             selectors,
         },
+        hooks,
         warnings,
     })
 }

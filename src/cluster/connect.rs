@@ -31,6 +31,9 @@ pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    /// What another client is made from, and it once it was.
+    config: Config,
+    patient: OnceLock<Client>,
     server: String,
     name: String,
     id: OnceLock<String>,
@@ -70,12 +73,11 @@ impl Cluster {
             .to_string()
             .trim_end_matches('/')
             .to_owned();
-        let client = Client::try_from(config).map_err(|source| Error::Client {
-            server: server.clone(),
-            source: Box::new(source),
-        })?;
+        let client = client(&config, &server)?;
         Ok(Cluster(Arc::new(Inner {
             client,
+            config,
+            patient: OnceLock::new(),
             server,
             name,
             id: OnceLock::new(),
@@ -122,6 +124,17 @@ impl Cluster {
         &self.0.client
     }
 
+    /// A client for connections on which nothing may come for long: whoever uses it says himself how long to wait.
+    pub fn patient_client(&self) -> Result<&Client> {
+        if let Some(client) = self.0.patient.get() {
+            return Ok(client);
+        }
+        let mut config = self.0.config.clone();
+        config.read_timeout = None;
+        let made = client(&config, &self.0.server)?;
+        Ok(self.0.patient.get_or_init(|| made))
+    }
+
     /// How many requests were sent so far.
     pub fn requests(&self) -> RequestCounts {
         self.0.counter.counts()
@@ -141,6 +154,13 @@ impl Cluster {
         self.call(&Call::new(Verb::Get, resource.object_path(namespace, name)))
             .await
     }
+}
+
+fn client(config: &Config, server: &str) -> Result<Client> {
+    Client::try_from(config.clone()).map_err(|source| Error::Client {
+        server: server.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 async fn configuration(options: &ClusterOptions) -> Result<(Config, String)> {

@@ -20,6 +20,11 @@ use super::resource::{Resource, push_encoded};
 pub const PAGE_LIMIT: u32 = 500;
 /// How many bytes a page should hold. Pages that hold much more make the next ones ask for fewer objects.
 const PAGE_BYTES: usize = 4 << 20;
+/// Objects as they are.
+const JSON: &str = "application/json";
+/// Their metadata; a server that cannot cut them down sends them as they are.
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 /// How often a list may expire before it is given up.
 const MAX_EXPIRIES: u32 = 20;
 
@@ -34,12 +39,15 @@ pub struct ListOptions {
     pub field_selector: Option<String>,
     /// How many objects a page asks for at most; 0 means [`PAGE_LIMIT`].
     pub page_limit: u32,
+    /// Ask for the metadata of the objects alone.
+    pub metadata_only: bool,
 }
 
 /// A list under way.
 pub struct Lister {
     cluster: Cluster,
     path: String,
+    accept: &'static str,
     most: u32,
     limit: u32,
     next: Next,
@@ -83,6 +91,10 @@ impl Lister {
         Lister {
             cluster: cluster.clone(),
             path,
+            accept: match options.metadata_only {
+                true => METADATA,
+                false => JSON,
+            },
             most,
             limit: most,
             next: Next::Start,
@@ -177,7 +189,9 @@ impl Lister {
             }
         }
         match self.url() {
-            Some(url) => read_page(self.cluster.clone(), url).await.map(Some),
+            Some(url) => read_page(self.cluster.clone(), url, self.accept)
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }
@@ -187,7 +201,11 @@ impl Lister {
             && let Next::Token(_) = self.next
             && let Some(url) = self.url()
         {
-            self.pending = Some(tokio::spawn(read_page(self.cluster.clone(), url)));
+            self.pending = Some(tokio::spawn(read_page(
+                self.cluster.clone(),
+                url,
+                self.accept,
+            )));
         }
     }
 
@@ -226,8 +244,12 @@ impl Drop for Lister {
     }
 }
 
-async fn read_page(cluster: Cluster, url: String) -> Result<Page> {
-    let body = cluster.call(&Call::new(Verb::List, url.as_str())).await?;
+async fn read_page(cluster: Cluster, url: String, accept: &'static str) -> Result<Page> {
+    let call = Call {
+        accept,
+        ..Call::new(Verb::List, url.as_str())
+    };
+    let body = cluster.call(&call).await?;
     Page::parse(body, &url)
 }
 

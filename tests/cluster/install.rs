@@ -215,6 +215,7 @@ async fn a_server_that_may_only_back_up_writes_nothing_else() {
     assert!(shops.get_opt("cart").await.unwrap().is_none());
 
     forbidden(&served).await;
+    hooks_say_what_is_missing(&mut served).await;
 
     // What another choice had granted goes with it.
     let api = Api::connect(&served.plane.kubeconfig()).await.unwrap();
@@ -249,6 +250,40 @@ async fn a_server_that_may_only_back_up_writes_nothing_else() {
         }
     }
     gone(&api, &paths).await;
+}
+
+/// A pod asks for a hook, and the account may run nothing in it.
+async fn hooks_say_what_is_missing(served: &mut Served) {
+    let api = Api::connect(&served.plane.kubeconfig()).await.unwrap();
+    let account = "/api/v1/namespaces/shop/serviceaccounts/default";
+    let there = async {
+        while api.get_text(account).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(MINUTE, there).await.unwrap();
+    let command = json!({ "pre.hook.backup.velero.io/command": "/bin/freeze" });
+    let pod = json!({
+        "metadata": { "name": "db", "annotations": command },
+        "spec": { "containers": [{ "name": "db", "image": "registry.example/db:1" }] },
+    });
+    let pods = "/api/v1/namespaces/shop/pods";
+    api.post(pods, &pod).await.unwrap();
+    // There is no node to say so.
+    let running = json!({ "status": { "phase": "Running" } });
+    api.patch(&format!("{pods}/db/status"), &running)
+        .await
+        .unwrap();
+    served
+        .backup("hooked", json!({ "includedNamespaces": ["shop"] }))
+        .await;
+    let status = served.finished_backup("hooked").await.status.unwrap();
+    assert_eq!(status.phase, BackupPhase::PartiallyFailed, "{status:#?}");
+    let hooks = status.hook_status.unwrap();
+    assert_eq!((hooks.hooks_attempted, hooks.hooks_failed), (1, 1));
+    let direct = served.direct().await;
+    let log = direct.run(&["backup", "logs", "hooked"]).done().stdout;
+    assert!(log.contains("get and create on pods/exec"), "{log}");
 }
 
 /// What the installed account may not do, and the little that it may.

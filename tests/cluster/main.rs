@@ -11,6 +11,7 @@ mod damage;
 mod definitions;
 mod examples;
 mod filters;
+mod hooks;
 mod install;
 mod interruption;
 mod locations;

@@ -48,6 +48,9 @@ pub struct BackupCreateArgs {
     /// Print what would be captured, with counts, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Run no hooks, though pods ask for them by annotations; only with --repo
+    #[arg(long)]
+    pub no_hooks: bool,
     /// What only a server does.
     #[command(flatten)]
     pub served: BackupServedArgs,

@@ -11,7 +11,11 @@
 //! * A repository that does not answer is no outcome. Whether a commit came to be is asked until it is answered.
 //! * A backup of which not all is sure to be there is not called Completed.
 //!
+//! * What its hooks froze is thawed ([`hooks`]).
+//!
 //! That it is made once at a time, and goes on after an interruption, is [`crate::server::operation`]'s.
+
+mod hooks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -134,6 +138,11 @@ impl Job<Backup> {
             phase,
             start_timestamp: started.map(Time),
             completion_timestamp: started.map(|_| Time(self.context.now())),
+            hook_status: self
+                .object
+                .status
+                .as_ref()
+                .and_then(|status| status.hook_status),
             ..BackupStatus::default()
         }
     }
@@ -147,6 +156,7 @@ impl Job<Backup> {
     }
 
     async fn attempt(&mut self) -> Result<Made, Stopped> {
+        let thawed = self.thaw().await?;
         let begun = self.started().is_some();
         if !begun && self.is_said() && self.settles().await? {
             return Err(Stopped::Shown);
@@ -164,7 +174,7 @@ impl Job<Backup> {
                 opened.name
             )]));
         }
-        match self.write_backup(&opened).await {
+        match self.write_backup(&opened, thawed).await {
             // Nobody waits for the permit of who only asks.
             Err(Stopped::Unknown(why)) => {
                 self.look(&opened.repository, Patience::new(true)).await?;
@@ -195,7 +205,11 @@ impl Job<Backup> {
         found.is_some_and(|found| backup_id(&found).is_some())
     }
 
-    async fn write_backup(&mut self, opened: &Opened) -> Result<Made, Stopped> {
+    async fn write_backup(
+        &mut self,
+        opened: &Opened,
+        thawed: crate::hooks::Report,
+    ) -> Result<Made, Stopped> {
         let _permit = tokio::select! {
             permit = Arc::clone(&self.context.limits.backups).acquire_owned() => permit.ok(),
             () = self.cancel.cancelled() => return Err(Stopped::Canceled),
@@ -214,20 +228,30 @@ impl Job<Backup> {
         let started = self.begin(&opened.name).await?;
         let session = self.session(&opened.repository).await?;
         let watch = Arc::new(Watch::default());
+        let monitor = Arc::clone(&watch) as Arc<dyn Monitor>;
+        let hooks = match self.hooks(&plan, Arc::clone(&monitor)).await {
+            Ok(hooks) => hooks,
+            Err(stopped) => {
+                abort(&session).await;
+                return Err(stopped);
+            }
+        };
+        // From here on nothing is given up before the post hooks were run.
+        hooks.pre(&self.cancel).await;
         let captured = tokio::select! {
             biased;
-            captured = capture::capture(
-                &self.context.cluster,
-                &plan,
-                &session,
-                Arc::clone(&watch) as Arc<dyn Monitor>,
-            ) => captured,
-            () = self.cancel.cancelled() => {
-                self.canceling().await;
-                abort(&session).await;
-                return Err(Stopped::Canceled);
+            () = self.cancel.cancelled() => None,
+            captured = capture::capture(&self.context.cluster, &plan, &session, monitor) => {
+                Some(captured)
             }
             never = self.show(&watch) => match never {},
+        };
+        hooks.post().await;
+        let hooked = self.hooked(&hooks, thawed).await;
+        let Some(captured) = captured else {
+            self.canceling().await;
+            abort(&session).await;
+            return Err(Stopped::Canceled);
         };
         let outcome = match captured {
             Ok(outcome) => outcome,
@@ -236,7 +260,8 @@ impl Job<Backup> {
                 return Err(Stopped::Failed(chain(&error)));
             }
         };
-        let report = outcome.report;
+        let mut report = outcome.report;
+        report.add_hooks(&hooked);
         let document = self.document(&report, started, &opened.name);
         let commit = match document::commit(&document, outcome.root, &report) {
             Ok(commit) => commit,

@@ -1,6 +1,7 @@
 //! `ark backup create`
 //!
-//! Ctrl-C drops the capture or the commit and aborts the session, so that the next prune reclaims what was written. An
+//! Hooks that pods ask for by annotations are run from here. Ctrl-C drops the capture or the commit, runs the post hooks of pods whose
+//! turn had come, and aborts the session, so that the next prune reclaims what was written. An
 //! interrupt that comes while the commit is on its way may come too late: then the backup exists, and that is said.
 //! Through the server the verb makes a Backup object; [`served`] is that.
 
@@ -12,9 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ark_engine::{BeginBackup, ClusterRef, Committed, WriteSession};
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Backup, BackupPhase, Time};
-use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan, document};
+use crate::capture::{self, CaptureReport, Level, LogLine, Monitor, Plan, document, hooked};
 use crate::cli::args::backup::BackupCreateArgs;
 use crate::cli::catalog::backup_name;
 use crate::cli::context::Context;
@@ -26,10 +28,14 @@ use crate::cli::size::{grouped, human_size};
 use crate::cli::spec;
 use crate::cli::verbs::store_requests;
 use crate::cluster::Cluster;
+use crate::hooks;
 
 pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> {
     // What would be captured is read from here, whoever would capture it.
     let here = context.is_direct() || (args.dry_run && args.served.from_schedule.is_none());
+    if !here && args.no_hooks {
+        return Err(Error::only_direct("--no-hooks"));
+    }
     if !here {
         return served::run(args, context).await;
     }
@@ -45,7 +51,7 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
     let mut backup = spec::backup_object(&args, &namespace, None, context.now())?;
     let name = backup.name_any();
     if args.dry_run {
-        return dry_run(&backup, context).await;
+        return dry_run(&backup, args.no_hooks, context).await;
     }
     let interrupt = context.interrupt.clone();
     let (cluster, repository, plan) = interrupt
@@ -70,21 +76,37 @@ pub async fn run(args: BackupCreateArgs, context: &mut Context) -> Result<Exit> 
         .doing(format!("cannot begin the backup {}", name))?;
     let watch = Arc::new(Watch::new(&context.talk, &name));
     let plan = Arc::new(plan);
-    let captured = interrupt
-        .unless(capture::capture(
-            &cluster,
-            &plan,
-            &session,
-            Arc::clone(&watch) as Arc<dyn Monitor>,
-        ))
+    let monitor = Arc::clone(&watch) as Arc<dyn Monitor>;
+    let hooks = interrupt
+        .unless(hooks(&cluster, &plan, args.no_hooks))
         .await;
+    let hooks = match hooks {
+        Ok(Ok(hooks)) => hooked::run(&cluster, hooks, Arc::clone(&monitor)),
+        Ok(Err(error)) => return Err(abort(&session, context, error).await),
+        Err(interrupted) => return Err(abort(&session, context, interrupted.into()).await),
+    };
+    // From here on nothing is given up before the post hooks were run.
+    let stop = CancellationToken::new();
+    let mut pre = std::pin::pin!(hooks.pre(&stop));
+    tokio::select! {
+        () = &mut pre => {}
+        () = interrupt.requested() => {
+            stop.cancel();
+            pre.await;
+        }
+    }
+    let captured = interrupt
+        .unless(capture::capture(&cluster, &plan, &session, monitor))
+        .await;
+    hooks.post().await;
     let outcome = match captured {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => return Err(abort(&session, context, error.into()).await),
         Err(interrupted) => return Err(abort(&session, context, interrupted.into()).await),
     };
     watch.committing();
-    let report = outcome.report;
+    let mut report = outcome.report;
+    report.add_hooks(&hooks.report());
     backup.metadata.creation_timestamp = Some(Time(started));
     backup.status = Some(document::status(
         &report,
@@ -151,6 +173,13 @@ fn exit(phase: BackupPhase) -> Exit {
     }
 }
 
+async fn hooks(cluster: &Cluster, plan: &Plan, none: bool) -> Result<hooks::Plan> {
+    match none {
+        true => Ok(hooks::Plan::default()),
+        false => Ok(hooked::hooks(cluster, plan).await?),
+    }
+}
+
 async fn prepare(cluster: &Cluster, backup: &Backup) -> Result<Plan> {
     Ok(capture::prepare(cluster, &backup.spec).await?)
 }
@@ -165,21 +194,25 @@ async fn abort(session: &WriteSession, context: &Context, error: Error) -> Error
     error
 }
 
-async fn dry_run(backup: &Backup, context: &mut Context) -> Result<Exit> {
+async fn dry_run(backup: &Backup, no_hooks: bool, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();
-    let (plan, counts) = interrupt
+    let (plan, hooks, counts) = interrupt
         .unless(async {
             let cluster = context.connect().await?;
             let plan = prepare(&cluster, backup).await?;
             let counts = capture::count(&cluster, &plan).await?;
-            Ok::<_, Error>((plan, counts))
+            let hooks = hooks(&cluster, &plan, no_hooks).await?;
+            Ok::<_, Error>((plan, hooks, counts))
         })
         .await??;
     for warning in &plan.warnings {
         context.talk.note(warning);
     }
     let name = backup.metadata.name.clone().unwrap_or_default();
-    let value = json!({ "backup": backup, "plan": plan, "counts": counts });
+    let mut value = json!({ "backup": backup, "plan": plan, "counts": counts });
+    if !hooks.is_empty() {
+        value["hooks"] = json!(hooks);
+    }
     context.printer.one(&value, &backup_name(&name), || {
         let mut table = Table::new(&["RESOURCE", "VERSION", "OBJECTS"]);
         for count in &counts {
@@ -192,7 +225,7 @@ async fn dry_run(backup: &Backup, context: &mut Context) -> Result<Exit> {
         }
         let total: u64 = counts.iter().filter_map(|count| count.objects).sum();
         format!(
-            "{plan}\n{}\n{} objects; nothing was written\n",
+            "{plan}{hooks}\n{}\n{} objects; nothing was written\n",
             table.render(false),
             grouped(total)
         )

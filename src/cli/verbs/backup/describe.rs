@@ -192,6 +192,11 @@ fn text(one: &Described, context: &Context) -> String {
             .field("Warnings", status.warnings.to_string())
             .field("Errors", status.errors.to_string())
             .field("Failure", status.failure_reason.unwrap_or_default());
+        if let Some(hooks) = status.hook_status {
+            let failed = grouped(hooks.hooks_failed);
+            let text = format!("{} run, {failed} failed", grouped(hooks.hooks_attempted));
+            out.field("Hooks", text);
+        }
         if !status.validation_errors.is_empty() {
             out.field("Refused", status.validation_errors.join("\n"));
         }

@@ -1,0 +1,441 @@
+//! Hooks in pods of a real node: what is run where and when, what becomes of those that hang, fail or cannot be run, and that what was
+//! frozen is thawed, also by the next process after one that was killed.
+//!
+//! The pods write into a folder of this machine, which is the journal that is looked at.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ark::api::{Backup, BackupPhase, BackupStatus};
+use ark_testkit::{Api, BUSYBOX, Node};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::served::Served;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const PODS: &str = "/api/v1/namespaces/shop/pods";
+
+/// A cluster with a node, a server, and pods that write a journal.
+pub struct World {
+    pub served: Served,
+    pub api: Api,
+    journal: TempDir,
+    _node: Node,
+}
+
+impl World {
+    pub async fn new() -> World {
+        let served = Served::start(&[]).await;
+        let node = Node::beside(&served.plane, Vec::new()).await.unwrap();
+        let api = Api::connect(&served.plane.kubeconfig()).await.unwrap();
+        served.namespace("shop").await;
+        World {
+            served,
+            api,
+            journal: tempfile::tempdir().unwrap(),
+            _node: node,
+        }
+    }
+
+    /// A pod with the containers `main` and `side`, which sleep.
+    pub fn pod(&self, name: &str, annotations: Value) -> Value {
+        let container = |name: &str| {
+            json!({
+                "name": name, "image": BUSYBOX, "imagePullPolicy": "Never",
+                "command": ["sleep", "2147483647"],
+                "env": [{ "name": "WHERE", "value": name }],
+                "volumeMounts": [{ "name": "journal", "mountPath": "/journal" }],
+            })
+        };
+        json!({
+            "metadata": { "name": name, "labels": { "app": name }, "annotations": annotations },
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [container("main"), container("side")],
+                "volumes": [{ "name": "journal", "hostPath": { "path": self.journal.path(), "type": "Directory" } }],
+            },
+        })
+    }
+
+    pub async fn make(&self, pod: &Value) {
+        self.api.post(PODS, pod).await.unwrap();
+    }
+
+    pub async fn running(&self, pods: &[&str]) {
+        for pod in pods {
+            let path = format!("{PODS}/{pod}");
+            self.until(&path, |pod| {
+                let containers = pod["status"]["containerStatuses"].as_array();
+                containers.is_some_and(|all| all.iter().all(|one| one["started"] == true))
+            })
+            .await;
+        }
+    }
+
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = match self.api.get(path).await {
+                Ok(found) => found,
+                Err(error) if error.code() == Some(404) => Value::Null,
+                Err(error) => panic!("{path}: {error}"),
+            };
+            if wanted(&found) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{path}: {found:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.journal.path().join(name)
+    }
+
+    /// The lines that commands wrote.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until commands wrote this.
+    pub async fn written(&self, name: &str, lines: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines(name) != lines {
+            assert!(
+                Instant::now() < deadline,
+                "{name}: {:?} and not {lines:?}",
+                self.lines(name)
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Lets commands go on that wait for it.
+    pub fn go(&self, name: &str) {
+        std::fs::write(self.file(name), "").unwrap();
+    }
+
+    async fn backup(&mut self, name: &str, resources: Value) -> BackupStatus {
+        self.begin(name, resources).await;
+        let backup = self.served.finished_backup(name).await;
+        backup.status.unwrap()
+    }
+
+    async fn begin(&self, name: &str, resources: Value) -> Backup {
+        let spec = json!({ "includedNamespaces": ["shop"], "hooks": { "resources": resources } });
+        self.served.backup(name, spec).await
+    }
+
+    async fn config_map(&self, name: &str) {
+        let map = json!({ "metadata": { "name": name } });
+        self.api
+            .post("/api/v1/namespaces/shop/configmaps", &map)
+            .await
+            .unwrap();
+    }
+
+    async fn log(&self, backup: &str) -> String {
+        let direct = self.served.direct().await;
+        direct.run(&["backup", "logs", backup]).done().stdout
+    }
+}
+
+pub fn shell(text: &str) -> Value {
+    json!(["/bin/sh", "-c", text])
+}
+
+/// A command that writes a line and waits until it may go on.
+pub fn writes_and_waits(line: &str, journal: &str, go: &str) -> Value {
+    shell(&format!(
+        "echo {line} >> /journal/{journal}; until [ -e /journal/{go} ]; do sleep 0.1; done"
+    ))
+}
+
+/// A hook of the spec for the pod of that name.
+fn rule(pod: &str, pre: &[Value], post: &[Value]) -> Value {
+    let exec =
+        |all: &[Value]| -> Vec<Value> { all.iter().map(|exec| json!({ "exec": exec })).collect() };
+    json!({
+        "name": format!("{pod}-hooks"),
+        "labelSelector": { "matchLabels": { "app": pod } },
+        "pre": exec(pre),
+        "post": exec(post),
+    })
+}
+
+fn counts(status: &BackupStatus) -> (u64, u64) {
+    let hooks = status.hook_status.unwrap_or_default();
+    (hooks.hooks_attempted, hooks.hooks_failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_frozen_and_thawed_around_a_backup() {
+    let mut world = World::new().await;
+    // Both of Velero's and ark's spelling, the oldest, and a container that is not the first one.
+    let db = world.pod(
+        "db",
+        json!({
+            "hook.backup.ark.heptio.com/command": shell("echo frozen $WHERE >> /journal/db").to_string(),
+            "hook.backup.ark.heptio.com/container": "side",
+            "post.hook.backup.velero.io/command": shell("echo thawed $WHERE >> /journal/db").to_string(),
+        }),
+    );
+    world.make(&db).await;
+    let web = world.pod("web", json!({}));
+    world.make(&web).await;
+    for name in ["hangs", "fails", "relaxed", "nowhere", "nothing"] {
+        let pod = world.pod(name, json!({}));
+        world.make(&pod).await;
+    }
+    let mut pending = world.pod(
+        "pending",
+        json!({ "pre.hook.backup.ark.heptio.com/command": "true" }),
+    );
+    pending["spec"]["nodeSelector"] = json!({ "no": "such" });
+    world.make(&pending).await;
+    let all = [
+        "db", "web", "hangs", "fails", "relaxed", "nowhere", "nothing",
+    ];
+    world.running(&all).await;
+
+    everything_is_read_between_pre_and_post(&mut world).await;
+    what_goes_wrong_is_told(&mut world).await;
+    what_is_canceled_is_thawed(&mut world).await;
+    what_a_killed_server_froze_is_thawed(&mut world).await;
+    without_a_server(&mut world).await;
+    what_makes_no_sense_is_refused(&mut world).await;
+    world.served.stop();
+}
+
+async fn everything_is_read_between_pre_and_post(world: &mut World) {
+    let pre = json!({ "command": writes_and_waits("pre-$WHERE", "web", "go-1"), "timeout": "2m" });
+    let second =
+        json!({ "command": shell("echo second >> /journal/web; echo said; echo loud >&2") });
+    let post = json!({ "command": writes_and_waits("post-$WHERE", "web", "go-2"), "timeout": "2m", "container": "side" });
+    let backup = world
+        .begin("ordered", json!([rule("web", &[pre, second], &[post])]))
+        .await;
+    world.written("web", &["pre-main"]).await;
+    world.config_map("made-before").await;
+    world.go("go-1");
+    world
+        .written("web", &["pre-main", "second", "post-side"])
+        .await;
+    world.config_map("made-after").await;
+    let due: Backup = world.served.api().get(&backup.name_any()).await.unwrap();
+    assert_eq!(due.status.unwrap().post_hooks_due, ["shop/db", "shop/web"]);
+    world.go("go-2");
+    let status = world
+        .served
+        .finished_backup("ordered")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.phase, BackupPhase::Completed, "{status:#?}");
+    assert_eq!(counts(&status), (5, 0));
+    assert_eq!((status.errors, status.warnings), (0, 1));
+    assert!(status.post_hooks_due.is_empty());
+    world.written("db", &["frozen side", "thawed main"]).await;
+    let direct = world.served.direct().await;
+    let maps = direct
+        .run(&["backup", "ls", "ordered", "configmaps"])
+        .done()
+        .stdout;
+    assert!(
+        maps.contains("made-before") && !maps.contains("made-after"),
+        "{maps}"
+    );
+    let log = world.log("ordered").await;
+    for line in [
+        "pod shop/db, container side: pre hook (annotation hook.backup.ark.heptio.com/command) done in",
+        "pod shop/web, container main: stdout: said",
+        "pod shop/web, container main: stderr: loud",
+        "pod shop/pending is Pending: its hooks are not run",
+    ] {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+}
+
+async fn what_goes_wrong_is_told(world: &mut World) {
+    let thaw = |pod: &str| json!({ "command": shell(&format!("echo thawed >> /journal/{pod}")) });
+    let hangs = json!({ "command": shell("echo here; exec sleep 600"), "timeout": "2s" });
+    let fails = json!({ "command": shell("echo no >&2; exit 3") });
+    let never = json!({ "command": shell("echo never >> /journal/fails") });
+    let relaxed = json!({ "command": ["false"], "onError": "Continue" });
+    let after = json!({ "command": shell("echo after >> /journal/relaxed") });
+    let first = json!({ "command": shell("echo frozen >> /journal/nowhere") });
+    let nowhere = json!({ "command": ["true"], "container": "elsewhere" });
+    let nothing = json!({ "command": ["/bin/no-such-program"] });
+    let status = world
+        .backup(
+            "wrong",
+            json!([
+                rule("hangs", &[hangs], &[thaw("hangs")]),
+                rule("fails", &[fails, never], &[thaw("fails")]),
+                rule("relaxed", &[relaxed, after], &[]),
+                rule("nowhere", &[first], &[nowhere]),
+                rule("nothing", &[nothing], &[]),
+            ]),
+        )
+        .await;
+    assert_eq!(status.phase, BackupPhase::PartiallyFailed, "{status:#?}");
+    assert_eq!((status.errors, status.warnings), (4, 2), "{status:#?}");
+    // Those of db, too.
+    assert_eq!(counts(&status), (10, 5));
+    let expect = [
+        ("hangs", vec!["thawed"]),
+        ("fails", vec!["thawed"]),
+        ("relaxed", vec!["after"]),
+        // Nobody freezes what cannot be thawed.
+        ("nowhere", vec![]),
+    ];
+    for (pod, lines) in expect {
+        assert_eq!(world.lines(pod), lines, "{pod}");
+    }
+    let log = world.log("wrong").await;
+    for line in [
+        "error   pod shop/hangs, container main: pre hook (hook hangs-hooks of the spec) failed after 2.",
+        "it had not ended after 2s",
+        "pod shop/hangs, container main: stdout: here",
+        "exit code 3",
+        "pod shop/fails, container main: stderr: no",
+        "warning pod shop/relaxed, container main: pre hook (hook relaxed-hooks of the spec) failed",
+        "there is no container \"elsewhere\"; there are main, side",
+        "it could not be started",
+    ] {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+    let backup: Backup = world.served.api().get("wrong").await.unwrap();
+    let events = world.served.events(&backup).await;
+    assert!(events.contains(&"HookFailed".to_owned()), "{events:?}");
+}
+
+async fn what_is_canceled_is_thawed(world: &mut World) {
+    for file in ["web", "db"] {
+        let _ = std::fs::remove_file(world.file(file));
+    }
+    let pre = json!({ "command": writes_and_waits("frozen", "web", "go-3"), "timeout": "2m" });
+    let post = json!({ "command": shell("echo thawed >> /journal/web") });
+    world
+        .begin("canceled", json!([rule("web", &[pre], &[post])]))
+        .await;
+    world.written("web", &["frozen"]).await;
+    world.written("db", &["frozen side"]).await;
+    let cancel = Patch::Merge(json!({ "spec": { "cancel": true } }));
+    let backups: kube::Api<Backup> = world.served.api();
+    let usual = PatchParams::default();
+    backups.patch("canceled", &usual, &cancel).await.unwrap();
+    // A command that is under way is waited for: a freeze after the thaw would stay.
+    world.go("go-3");
+    let status = world
+        .served
+        .finished_backup("canceled")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.phase, BackupPhase::Canceled, "{status:#?}");
+    assert_eq!(counts(&status), (4, 0));
+    assert_eq!(world.lines("web"), ["frozen", "thawed"]);
+    assert_eq!(world.lines("db"), ["frozen side", "thawed main"]);
+}
+
+async fn what_a_killed_server_froze_is_thawed(world: &mut World) {
+    for name in ["killed", "killed-and-canceled"] {
+        for file in ["web", "db"] {
+            let _ = std::fs::remove_file(world.file(file));
+        }
+        let go = format!("go-{name}");
+        let pre = json!({ "command": writes_and_waits("frozen", "web", &go), "timeout": "2m" });
+        let post = json!({ "command": shell("echo thawed >> /journal/web") });
+        world
+            .begin(name, json!([rule("web", &[pre], &[post])]))
+            .await;
+        world.written("web", &["frozen"]).await;
+        world.written("db", &["frozen side"]).await;
+        world.served.kill();
+        world.go(&go);
+        if name != "killed" {
+            let cancel = Patch::Merge(json!({ "spec": { "cancel": true } }));
+            let backups: kube::Api<Backup> = world.served.api();
+            let usual = PatchParams::default();
+            backups.patch(name, &usual, &cancel).await.unwrap();
+        }
+        assert_eq!(world.lines("db"), ["frozen side"]);
+        world.served.run();
+        let status = world.served.finished_backup(name).await.status.unwrap();
+        let (phase, hooks, lines, side): (_, _, &[&str], &[&str]) = match name {
+            "killed" => (
+                BackupPhase::Completed,
+                (6, 0),
+                &["frozen", "thawed", "frozen", "thawed"],
+                &["frozen side", "thawed main", "frozen side", "thawed main"],
+            ),
+            _ => (
+                BackupPhase::Canceled,
+                (2, 0),
+                &["frozen", "thawed"],
+                &["frozen side", "thawed main"],
+            ),
+        };
+        assert_eq!(status.phase, phase, "{status:#?}");
+        assert_eq!(counts(&status), hooks);
+        assert!(status.post_hooks_due.is_empty());
+        assert_eq!(world.lines("web"), lines);
+        assert_eq!(world.lines("db"), side);
+    }
+}
+
+async fn without_a_server(world: &mut World) {
+    std::fs::remove_file(world.file("db")).unwrap();
+    let direct = world.served.direct().await;
+    let direct = direct.with("KUBECONFIG", world.served.plane.kubeconfig());
+    let create = ["backup", "create", "direct", "--include-namespaces", "shop"];
+    let plan = direct.run(&[&create[..], &["--dry-run"]].concat()).done();
+    let said = "pre hook in pod shop/db, container side: /bin/sh -c echo frozen $WHERE";
+    assert!(plan.stdout.contains(said), "{}", plan.stdout);
+    direct.run(&[&create[..], &["--no-hooks"]].concat()).done();
+    assert!(world.lines("db").is_empty());
+    let create = [
+        "backup",
+        "create",
+        "direct-2",
+        "--include-namespaces",
+        "shop",
+    ];
+    direct.run(&create).done();
+    assert_eq!(world.lines("db"), ["frozen side", "thawed main"]);
+    let log = world.log("direct-2").await;
+    assert!(
+        log.contains("post hook (annotation post.hook.backup.velero.io/command) done"),
+        "{log}"
+    );
+    let described = direct
+        .run(&["backup", "describe", "direct-2"])
+        .done()
+        .stdout;
+    assert!(described.contains("2 run, 0 failed"), "{described}");
+}
+
+async fn what_makes_no_sense_is_refused(world: &mut World) {
+    let mut deployments = rule("web", &[json!({ "command": ["true"] })], &[]);
+    deployments["includedResources"] = json!(["deployments"]);
+    let status = world.backup_refused("no-pods", json!([deployments])).await;
+    let errors = status.validation_errors.join("\n");
+    assert!(
+        errors.contains("hooks: hook web-hooks is for no pods"),
+        "{errors}"
+    );
+}
+
+impl World {
+    async fn backup_refused(&mut self, name: &str, resources: Value) -> BackupStatus {
+        self.begin(name, resources).await;
+        let refused = |backup: &Backup| backup.phase() == BackupPhase::FailedValidation;
+        let backup = self.served.until(name, "refused", refused).await;
+        backup.status.unwrap()
+    }
+}
