@@ -1,7 +1,7 @@
 //! The Helm chart: it makes what `ark install` makes, object by object, and Helm can install, renew and remove it.
 //!
-//! `src/install` is the one source: the objects that the chart puts its values into are written from it (`ARK_WRITE_CHART=1`), and so are
-//! copies of definitions, alerts and dashboard. What the templates render is compared with it here.
+//! `src/install` is the one source: the objects that the chart puts its values into are written from it (`ARK_WRITE_CHART=1`), and what the
+//! templates render is compared with it here. Definitions, alerts and dashboard are links to the files that they are.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -298,42 +298,28 @@ fn what_prometheus_and_grafana_are_given_is_in_the_chart_on_demand() {
     assert_eq!(text, read("deploy/monitoring/dashboard.json"));
 }
 
-/// The files of the chart that are made from something else.
-fn made() -> Vec<(&'static str, String)> {
-    let objects = by_name(installed(
-        &Options::new("release-namespace", "release-image"),
-        None,
-    ));
-    let about = "# What `ark install` applies; see templates/ark.yaml.";
-    let objects = format!("{about}\n{}", serde_yaml_ng::to_string(&objects).unwrap());
-    vec![
-        ("crds/crds.yaml", read("deploy/crds.yaml")),
-        ("files/objects.yaml", objects),
-        ("files/rules.yaml", read("deploy/monitoring/rules.yaml")),
-        (
-            "files/dashboard.json",
-            read("deploy/monitoring/dashboard.json"),
-        ),
-    ]
-}
-
 #[test]
-fn copies_in_the_chart_are_no_older_than_what_they_are_made_from() {
-    for (name, expected) in made() {
-        let path = format!("{CHART}/{name}");
-        if is_writing() {
-            std::fs::write(root(&path), expected).unwrap();
-            continue;
-        }
-        assert!(
-            read(&path) == expected,
-            "{path} is old: ARK_WRITE_CHART=1 cargo nextest run --workspace --test cluster -E 'test(chart::)'"
-        );
+fn the_objects_in_the_chart_are_no_older_than_what_they_are_made_from() {
+    let options = Options::new("release-namespace", "release-image");
+    let objects = by_name(installed(&options, None));
+    let about = "# What `ark install` applies; see templates/ark.yaml.";
+    let expected = format!("{about}\n{}", serde_yaml_ng::to_string(&objects).unwrap());
+    let path = format!("{CHART}/files/objects.yaml");
+    if is_writing() {
+        std::fs::write(root(&path), expected).unwrap();
+        return;
     }
+    assert!(
+        read(&path) == expected,
+        "{path} is old: ARK_WRITE_CHART=1 cargo nextest run --workspace --test cluster -E 'test(chart::)'"
+    );
     let chart: Value = serde_yaml_ng::from_str(&read(&format!("{CHART}/Chart.yaml"))).unwrap();
     for field in ["version", "appVersion"] {
         assert_eq!(chart[field], env!("CARGO_PKG_VERSION"), "{field}");
     }
+    // Links, which Helm follows and packs as files.
+    let definitions = read(&format!("{CHART}/crds/crds.yaml"));
+    assert!(definitions == read("deploy/crds.yaml"));
 }
 
 /// Every value with its type, default and meaning.
