@@ -26,7 +26,10 @@ pub mod schedule;
 pub use backup::{Backup, BackupPhase, BackupProgress, BackupSpec, BackupStatus};
 pub use definitions::definitions;
 pub use duration::GoDuration;
-pub use hooks::{BackupHook, BackupHooks, BackupResourceHooks, ExecHook, HookStatus, OnError};
+pub use hooks::{
+    BackupHook, BackupHooks, BackupResourceHooks, ExecHook, HookStatus, InitHook, OnError,
+    RestoreExecHook, RestoreHook, RestoreHooks, RestoreResourceHooks,
+};
 pub use location::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, BackupStorageLocationStatus,
     Condition, LocationPhase, ObjectStorage, Provider, SecretKey,

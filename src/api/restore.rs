@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, ObjectMeta, Time};
+use super::{HookStatus, LabelSelector, ObjectMeta, RestoreHooks, Time};
 
 impl Restore {
     /// The kind as it stands in `kind`.
@@ -109,6 +109,9 @@ pub struct RestoreSpec {
     /// Keep the node ports that Services had. Absent or false: only those that were set by hand are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preserve_node_ports: Option<bool>,
+    /// What is done in pods that the restore creates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<RestoreHooks>,
     /// Stops a restore that is not finished: its phase becomes Canceling, then Canceled. What is restored stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -191,6 +194,9 @@ pub struct RestoreStatus {
     /// How much of it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<RestoreProgress>,
+    /// How many hooks were run in pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_status: Option<HookStatus>,
     /// How many warnings its log holds.
     #[serde(default)]
     pub warnings: u64,

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::api::{GoDuration, OnError};
+use crate::api::{GoDuration, OnError, RestoreExecHook};
 
 /// The prefixes of pre hooks of a backup.
 pub const PRE_BACKUP: [&str; 4] = [
@@ -21,13 +21,41 @@ pub const POST_BACKUP: [&str; 2] = [
     "post.hook.backup.ark.heptio.com/",
     "post.hook.backup.velero.io/",
 ];
+/// The prefixes of commands in restored pods.
+pub const POST_RESTORE: [&str; 2] = [
+    "post.hook.restore.ark.heptio.com/",
+    "post.hook.restore.velero.io/",
+];
+/// The prefixes of init containers of restored pods.
+pub const INIT_RESTORE: [&str; 2] = [
+    "init.hook.restore.ark.heptio.com/",
+    "init.hook.restore.velero.io/",
+];
 /// What every annotation of a backup's hook contains.
 pub const MARK: &str = "hook.backup.";
+/// What every annotation of a restore's hook contains.
+pub const MARK_RESTORE: &str = "hook.restore.";
 
 const COMMAND: &str = "command";
 const CONTAINER: &str = "container";
 const ON_ERROR: &str = "on-error";
 const TIMEOUT: &str = "timeout";
+const EXEC_TIMEOUT: &str = "exec-timeout";
+const WAIT_TIMEOUT: &str = "wait-timeout";
+const WAIT_FOR_READY: &str = "wait-for-ready";
+const IMAGE: &str = "container-image";
+const NAME: &str = "container-name";
+const EXEC_KEYS: [&str; 6] = [
+    COMMAND,
+    CONTAINER,
+    ON_ERROR,
+    EXEC_TIMEOUT,
+    WAIT_TIMEOUT,
+    WAIT_FOR_READY,
+];
+const INIT_KEYS: [&str; 4] = [COMMAND, IMAGE, NAME, TIMEOUT];
+/// What an init container is called that has no name.
+const UNNAMED: &str = "ark-init-hook";
 const BACKUP_KEYS: [&str; 4] = [COMMAND, CONTAINER, ON_ERROR, TIMEOUT];
 
 /// An exec hook as annotations state it.
@@ -45,15 +73,47 @@ pub struct Stated {
     pub timeout: Option<Duration>,
 }
 
+/// A command in a restored pod as annotations state it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatedExec {
+    /// The annotation that holds the command.
+    pub annotation: String,
+    /// What they say.
+    pub exec: RestoreExecHook,
+}
+
+/// An init container of a restored pod as annotations state it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatedInit {
+    /// What it is called.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// What it runs.
+    pub command: Vec<String>,
+    /// How long it is waited for, if it is.
+    pub timeout: Option<Duration>,
+}
+
 /// What the annotations of one family say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said<T = Stated> {
     /// The hook.
-    pub hook: Option<Stated>,
+    pub hook: Option<T>,
     /// What stands there and does nothing.
     pub unused: Vec<String>,
     /// What cannot be meant.
     pub errors: Vec<String>,
+}
+
+impl<T> Default for Said<T> {
+    fn default() -> Said<T> {
+        Said {
+            hook: None,
+            unused: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
 }
 
 /// The values under one prefix, by what follows it.
@@ -81,13 +141,83 @@ pub fn backup(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said
     said
 }
 
+/// Reads the command in a restored pod that one family of annotations states.
+pub fn restore_exec(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said<StatedExec> {
+    let mut said = Said::default();
+    let chosen = choose(annotations, prefixes, &EXEC_KEYS, COMMAND, &mut said);
+    let Some((prefix, values)) = chosen else {
+        return said;
+    };
+    let mut time = |key| {
+        let time = duration(prefix, &values, key, &mut said.errors)?;
+        Some(GoDuration(time.try_into().ok()?))
+    };
+    let (exec_timeout, wait_timeout) = (time(EXEC_TIMEOUT), time(WAIT_TIMEOUT));
+    let ready = values
+        .get(WAIT_FOR_READY)
+        .copied()
+        .unwrap_or_default()
+        .trim();
+    let wait_for_ready = match ready.to_ascii_lowercase().as_str() {
+        "" => None,
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => {
+            said.errors.push(format!(
+                "annotation {prefix}{WAIT_FOR_READY}: {ready:?} is neither true nor false"
+            ));
+            None
+        }
+    };
+    let exec = RestoreExecHook {
+        container: values.get(CONTAINER).and_then(|name| given(name)),
+        command: command(prefix, &values, &mut said.errors),
+        on_error: Some(on_error(prefix, &values, &mut said.errors)),
+        exec_timeout,
+        wait_timeout,
+        wait_for_ready,
+    };
+    if said.errors.is_empty() {
+        said.hook = Some(StatedExec {
+            annotation: format!("{prefix}{COMMAND}"),
+            exec,
+        });
+    }
+    said
+}
+
+/// Reads the init container that one family of annotations states.
+pub fn restore_init(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said<StatedInit> {
+    let mut said = Said::default();
+    let chosen = choose(annotations, prefixes, &INIT_KEYS, COMMAND, &mut said);
+    let Some((prefix, values)) = chosen else {
+        return said;
+    };
+    let text = |key: &str| values.get(key).and_then(|text| given(text));
+    let stated = StatedInit {
+        name: text(NAME).unwrap_or_else(|| UNNAMED.to_owned()),
+        image: text(IMAGE).unwrap_or_default(),
+        command: command(prefix, &values, &mut said.errors),
+        timeout: duration(prefix, &values, TIMEOUT, &mut said.errors),
+    };
+    if stated.image.is_empty() {
+        said.errors.push(format!(
+            "annotation {prefix}{COMMAND} has no {prefix}{IMAGE} beside it"
+        ));
+    }
+    if said.errors.is_empty() {
+        said.hook = Some(stated);
+    }
+    said
+}
+
 /// The values of the first prefix that has the key that makes a hook; what stands under others is told.
-fn choose<'a, 'p>(
+fn choose<'a, 'p, T>(
     annotations: &'a BTreeMap<String, String>,
     prefixes: &[&'p str],
     known: &[&str],
     makes: &str,
-    said: &mut Said,
+    said: &mut Said<T>,
 ) -> Option<(&'p str, Values<'a>)> {
     let mut chosen: Option<(&str, Values<'_>)> = None;
     for prefix in prefixes {

@@ -14,10 +14,12 @@ mod output;
 mod plan;
 mod pods;
 mod report;
+pub mod restore;
 pub mod rules;
 pub mod run;
 #[cfg(test)]
 mod tests;
+pub mod wait;
 mod websocket;
 
 pub use exec::{ExecError, Executor, Target};
@@ -25,6 +27,7 @@ pub use output::Output;
 pub use plan::{Hook, Plan, PodHooks, PodName, Stage};
 pub use pods::{Pod, Scope, find, named};
 pub use report::{Level, Line, Report};
+pub use restore::{RestoreRules, Restored, RestoredHooks};
 pub use rules::{HookError, Rules};
 pub use run::Run;
 pub use websocket::WebSocket;

@@ -46,6 +46,14 @@ pub enum HookError {
         /// The hook's name.
         hook: String,
     },
+    /// An init container is none.
+    #[error("hook {hook}: an init container cannot be used: {why}")]
+    Container {
+        /// The hook's name.
+        hook: String,
+        /// Why.
+        why: String,
+    },
     /// Nothing is to be run.
     #[error("hook {hook}: a command is empty")]
     NoCommand {
@@ -64,6 +72,7 @@ impl HookError {
             HookError::NotPods { .. } => {
                 "leave out includedResources and excludedResources of the hook".to_owned()
             }
+            HookError::Container { .. } => "give it a name and an image, as in a pod".to_owned(),
             HookError::NoCommand { .. } => "name a program".to_owned(),
         }
     }

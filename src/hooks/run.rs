@@ -134,6 +134,14 @@ impl Runner {
         lock(&self.report).remark(line);
     }
 
+    /// Takes in a line about something that was waited for and went well.
+    pub fn counted(&self, line: Line) {
+        (self.listener)(&line);
+        let mut report = lock(&self.report);
+        report.counts.hooks_attempted += 1;
+        report.lines.push(line);
+    }
+
     /// Runs a command; whether it did what it was to do.
     pub async fn run(&self, pod: &PodName, what: &str, hook: &Hook) -> bool {
         let output = Output::default();

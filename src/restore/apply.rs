@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use super::target::Target;
 use super::{Monitor, Options};
 use crate::api::ExistingResourcePolicy;
 use crate::cluster::kinds;
+use crate::hooks::{PodName, Restored};
 
 /// What a restore has learnt so far.
 #[derive(Default)]
@@ -29,6 +31,7 @@ pub(super) struct State {
     uids: Mutex<HashMap<Uid, Uid>>,
     orphans: Mutex<Vec<Orphan>>,
     definitions: Mutex<Vec<String>>,
+    hooked: Mutex<Vec<Restored>>,
 }
 
 impl State {
@@ -42,6 +45,11 @@ impl State {
 
     pub(super) fn take_orphans(&self) -> Vec<Orphan> {
         std::mem::take(&mut *lock(&self.orphans))
+    }
+
+    /// Pods that this restore has put there and that have hooks.
+    pub(super) fn take_hooked(&self) -> Vec<Restored> {
+        std::mem::take(&mut *lock(&self.hooked))
     }
 
     /// Definitions that were created or changed since this was last asked.
@@ -123,6 +131,19 @@ impl Applier<'_> {
             None => self.place(&item, namespace.as_deref(), &name).await,
         };
         let created = matches!(placed, Placed::Created { .. });
+        if let Placed::Created { uid } | Placed::Resumed { uid, .. } = &placed
+            && let (Some(hooks), Some(namespace)) = (item.prepared.hooks.take(), &namespace)
+        {
+            lock(&self.state.hooked).push(Restored {
+                pod: PodName {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                },
+                uid: uid.map(|uid| uid.to_string()),
+                since: Instant::now(),
+                hooks: *hooks,
+            });
+        }
         let (uid, outcome, owners) = match placed {
             Placed::Created { uid } => (uid, Outcome::Created, Some(known)),
             Placed::Resumed { uid, owners } => {

@@ -17,6 +17,7 @@ pub fn status(report: &RestoreReport, started: Timestamp, finished: Timestamp) -
             total_items: report.counts.total(),
             items_restored: report.counts.total() - report.counts.failed,
         }),
+        hook_status: report.hooks,
         warnings: report.warnings,
         errors: report.errors,
         failure_reason: (phase == RestorePhase::Failed)
@@ -49,6 +50,9 @@ pub fn log(report: &RestoreReport) -> String {
     let mut log = String::new();
     for problem in &report.problems {
         log.push_str(&format!("{problem}\n"));
+    }
+    for line in &report.hook_log {
+        log.push_str(&format!("info: {line}\n"));
     }
     for (resource, counts) in &report.resources {
         let counts = counts.words(|n| n.to_string());

@@ -18,6 +18,7 @@ use super::api::{Created, Mode, Requests, reason};
 use super::choose;
 use super::error::RestoreError;
 use super::existing::{Decision, Rules, decide, normalised};
+use super::hooked;
 use super::mutate::{Facts, Skip, at, at_mut};
 use super::object::Key;
 use super::pipeline::{Labels, prepare_item};
@@ -28,6 +29,7 @@ use super::target::{self, Target};
 use super::{Monitor, Options};
 use crate::api::{ExistingResourcePolicy, Restore};
 use crate::cluster::{Cluster, Discovery, GroupResource, kinds};
+use crate::hooks::RestoreRules;
 
 /// What would be done with one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -136,6 +138,7 @@ pub async fn dry_run(
 ) -> Result<DryRun, RestoreError> {
     let discovery = Discovery::load(cluster).await?;
     let (plan, facts) = choose::plan(source, &restore.spec, &discovery).await?;
+    let rules = hooked::rules(&restore.spec, &discovery, options.hooks)?;
     monitor.planned(&plan);
     let requests = Requests {
         cluster,
@@ -149,6 +152,7 @@ pub async fn dry_run(
         plan: &plan,
         facts: &facts,
         labels: &labels,
+        rules: rules.as_ref(),
         missing: &missing,
     };
     let mut actions: BTreeMap<Action, u64> = BTreeMap::new();
@@ -256,6 +260,7 @@ struct Trial<'a> {
     plan: &'a Plan,
     facts: &'a Facts,
     labels: &'a Labels,
+    rules: Option<&'a RestoreRules>,
     missing: &'a HashSet<String>,
 }
 
@@ -269,8 +274,14 @@ impl Trial<'_> {
             Ok(target) => target,
             Err(error) => return self.unserved(loaded.key, error),
         };
-        let (key, prepared) =
-            prepare_item(loaded, target, &self.restore.spec, self.labels, self.facts);
+        let (key, prepared) = prepare_item(
+            loaded,
+            target,
+            &self.restore.spec,
+            self.labels,
+            self.facts,
+            self.rules,
+        );
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(Outcome::Skipped(skip)) => return skipped(key, &skip),

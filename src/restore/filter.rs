@@ -46,6 +46,12 @@ pub enum FilterError {
         /// What was given.
         text: String,
     },
+    /// Hooks make no sense.
+    #[error("hooks: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Hooks {
+        /// What is wrong with them.
+        errors: Vec<crate::hooks::HookError>,
+    },
     /// A namespace cannot be called so.
     #[error("namespaces cannot be mapped to {name:?}")]
     Mapping {
@@ -71,6 +77,7 @@ impl FilterError {
             FilterError::Resource { .. } => Some(
                 "`ark backup describe NAME --details` lists the resources of a backup".to_owned(),
             ),
+            FilterError::Hooks { errors } => errors.first().map(crate::hooks::HookError::hint),
             FilterError::Mapping { source, .. } => Some(source.hint().to_owned()),
         }
     }

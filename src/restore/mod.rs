@@ -18,6 +18,7 @@ mod error;
 pub mod existing;
 pub mod filter;
 mod finalize;
+mod hooked;
 mod journal;
 pub mod mutate;
 mod object;
@@ -49,6 +50,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Go on with an interrupted restore of the same name: ask first what it has done.
     pub resume: bool,
+    /// Run the hooks that pods and the restore ask for.
+    pub hooks: bool,
     /// How long a namespace that is being deleted is waited for.
     pub namespace_patience: Duration,
     /// How long another object that is being deleted is waited for.
@@ -62,6 +65,7 @@ impl Default for Options {
         Options {
             concurrency: 32,
             resume: false,
+            hooks: true,
             namespace_patience: Duration::from_secs(600),
             object_patience: Duration::from_secs(60),
             definition_patience: Duration::from_secs(60),

@@ -14,6 +14,7 @@ use super::apply::{Applier, Item, State};
 use super::choose;
 use super::error::RestoreError;
 use super::finalize::{Relinked, relink};
+use super::hooked;
 use super::journal::Done;
 use super::mutate::{Context, Facts, Prepared, Skip, mark, prepare};
 use super::object::Key;
@@ -26,6 +27,7 @@ use super::{Monitor, Options};
 use crate::api::labels::label_value;
 use crate::api::{Restore, RestoreSpec};
 use crate::cluster::{Cluster, Discovery, GroupResource, describe, kinds};
+use crate::hooks::RestoreRules;
 
 /// Restores a backup into a cluster.
 ///
@@ -40,6 +42,7 @@ pub async fn restore(
     let before = cluster.requests();
     let mut discovery = Discovery::load(cluster).await?;
     let (plan, facts) = choose::plan(source, &restore.spec, &discovery).await?;
+    let rules = hooked::rules(&restore.spec, &discovery, options.hooks)?;
     monitor.planned(&plan);
     let state = State::default();
     let labels = Labels::new(restore);
@@ -49,6 +52,7 @@ pub async fn restore(
         plan: &plan,
         facts: &facts,
         labels: &labels,
+        rules: rules.as_ref(),
         applier: Applier {
             requests: Requests {
                 cluster,
@@ -80,6 +84,7 @@ pub async fn restore(
         }
     }
     run.relink(&discovery).await;
+    hooked::run(cluster, restore, &state).await;
     let mut report = std::mem::take(&mut *state.report());
     report.requests = cluster.requests().since(&before);
     Ok(report)
@@ -107,6 +112,7 @@ pub(super) fn prepare_item(
     spec: &RestoreSpec,
     labels: &Labels,
     facts: &Facts,
+    rules: Option<&RestoreRules>,
 ) -> (Key, Result<Prepared, Outcome>) {
     let key = loaded.key;
     let bytes = match loaded.bytes {
@@ -139,7 +145,10 @@ pub(super) fn prepare_item(
         &target.resource.kind,
         &context,
     );
-    (key, prepared.map_err(Outcome::Skipped))
+    let prepared = prepared
+        .map_err(Outcome::Skipped)
+        .and_then(|prepared| hooked::add(&key, prepared, rules));
+    (key, prepared)
 }
 
 struct Run<'a> {
@@ -148,6 +157,7 @@ struct Run<'a> {
     plan: &'a Plan,
     facts: &'a Facts,
     labels: &'a Labels,
+    rules: Option<&'a RestoreRules>,
     applier: Applier<'a>,
 }
 
@@ -234,8 +244,14 @@ impl Run<'_> {
         if let Some(skip) = self.mapped_twice(&loaded.key) {
             return self.applier.skip(&loaded.key, skip);
         }
-        let (key, prepared) =
-            prepare_item(loaded, &lane.target, self.spec, self.labels, self.facts);
+        let (key, prepared) = prepare_item(
+            loaded,
+            &lane.target,
+            self.spec,
+            self.labels,
+            self.facts,
+            self.rules,
+        );
         match prepared {
             Ok(prepared) => {
                 let only_related = self.plan.is_only_related(&key);

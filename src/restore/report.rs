@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::mutate::Skip;
 use super::object::Key;
-use crate::api::RestorePhase;
+use crate::api::{HookStatus, RestorePhase};
 use crate::cluster::{GroupResource, RequestCounts};
+use crate::hooks;
 
 /// Problems that are listed; further ones are only counted.
 pub const PROBLEMS_MAX: usize = 10_000;
@@ -127,6 +128,12 @@ pub struct RestoreReport {
     pub relinked: u64,
     /// Owner references that were dropped because their owner is not there.
     pub owners_dropped: u64,
+    /// How many hooks were run in pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HookStatus>,
+    /// What hooks did that went well, and what they printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hook_log: Vec<String>,
     /// Requests that were sent.
     pub requests: RequestCounts,
 }
@@ -139,6 +146,19 @@ impl RestoreReport {
             (0, _) => RestorePhase::Completed,
             (_, 0) => RestorePhase::Failed,
             _ => RestorePhase::PartiallyFailed,
+        }
+    }
+
+    /// Takes in what hooks did.
+    pub fn add_hooks(&mut self, done: &hooks::Report) {
+        self.hooks = self.hooks.unwrap_or_default().and(done.counts).any();
+        for line in &done.lines {
+            let text = line.text.clone();
+            match line.level {
+                hooks::Level::Error => self.problem(Severity::Error, None, text),
+                hooks::Level::Warning => self.problem(Severity::Warning, None, text),
+                hooks::Level::Info => self.hook_log.push(text),
+            }
         }
     }
 

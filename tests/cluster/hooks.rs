@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ark::api::{Backup, BackupPhase, BackupStatus};
+use ark::api::{Backup, BackupPhase, BackupStatus, Restore, RestorePhase, RestoreStatus};
 use ark_testkit::{Api, BUSYBOX, Node};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -208,6 +208,7 @@ async fn pods_are_frozen_and_thawed_around_a_backup() {
     what_a_killed_server_froze_is_thawed(&mut world).await;
     without_a_server(&mut world).await;
     what_makes_no_sense_is_refused(&mut world).await;
+    restored_pods_are_prepared(&mut world).await;
     world.served.stop();
 }
 
@@ -429,6 +430,144 @@ async fn what_makes_no_sense_is_refused(world: &mut World) {
         errors.contains("hooks: hook web-hooks is for no pods"),
         "{errors}"
     );
+}
+
+/// Init containers by spec and by annotation, commands when the container runs and when it is ready, and pods that never get so far.
+async fn restored_pods_are_prepared(world: &mut World) {
+    let _ = std::fs::remove_file(world.file("db"));
+    let annotated = world.pod(
+        "annotated",
+        json!({
+            "init.hook.restore.velero.io/container-image": BUSYBOX,
+            "init.hook.restore.velero.io/command": shell("true").to_string(),
+            "init.hook.restore.velero.io/timeout": "2m",
+            "post.hook.restore.ark.heptio.com/command": shell("echo restored $WHERE >> /journal/annotated").to_string(),
+            "post.hook.restore.ark.heptio.com/container": "side",
+        }),
+    );
+    world.make(&annotated).await;
+    let mut odd = world.pod(
+        "odd",
+        json!({ "init.hook.restore.velero.io/command": "no image" }),
+    );
+    odd["spec"]["nodeSelector"] = json!({ "no": "such" });
+    world.make(&odd).await;
+    world.running(&["annotated"]).await;
+    let status = world.backup("for-restore", json!([])).await;
+    assert_eq!(status.phase, BackupPhase::Completed, "{status:#?}");
+    crate::operations::delete_namespace(&world.served, "shop").await;
+
+    let init = json!({
+        "name": "prepare", "image": BUSYBOX, "imagePullPolicy": "Never",
+        "command": shell("echo prepared >> /journal/web"),
+        "volumeMounts": [{ "name": "journal", "mountPath": "/journal" }],
+    });
+    let _ = std::fs::remove_file(world.file("web"));
+    let run = |text: &str| json!({ "exec": { "command": shell(text) } });
+    let mut ready = run("echo ready >> /journal/web");
+    ready["exec"]["waitForReady"] = json!(true);
+    let mut slow = run("exec sleep 600");
+    slow["exec"]["execTimeout"] = json!("1s");
+    slow["exec"]["onError"] = json!("Continue");
+    let mut pending = run("true");
+    pending["exec"]["waitTimeout"] = json!("3s");
+    let rule = |pod: &str, hooks: &[Value]| {
+        json!({
+            "name": format!("{pod}-hooks"), "labelSelector": { "matchLabels": { "app": pod } },
+            "includedNamespaces": ["shop"], "postHooks": hooks,
+        })
+    };
+    let began = Instant::now();
+    let resources = json!([
+        rule(
+            "web",
+            &[
+                json!({ "init": { "initContainers": [init], "timeout": "2m" } }),
+                run("echo running >> /journal/web"),
+                ready
+            ]
+        ),
+        rule("pending", &[pending]),
+        rule("hangs", &[slow, run("echo after >> /journal/hangs")]),
+        rule(
+            "fails",
+            &[run("exit 4"), run("echo never >> /journal/fails")]
+        ),
+    ]);
+    // In another namespace: the hooks' namespaces are those of the backup.
+    let spec = json!({
+        "backupName": "for-restore",
+        "namespaceMapping": { "shop": "shop-2" },
+        "hooks": { "resources": resources },
+    });
+    world.served.restore("prepared", spec).await;
+    let restore = world.served.finished_restore("prepared").await;
+    let status: RestoreStatus = restore.status.clone().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(100),
+        "one holds up the others"
+    );
+    let direct = world.served.direct().await;
+    let log = direct.run(&["restore", "logs", "prepared"]).done().stdout;
+    assert_eq!(
+        status.phase,
+        RestorePhase::PartiallyFailed,
+        "{status:#?}\n{log}"
+    );
+    for line in [
+        "pod shop-2/web: init containers prepare have ended well",
+        "pod shop-2/annotated: init containers ark-init-hook have ended well",
+        "pod shop-2/annotated, container side: restore hook (annotation post.hook.restore.ark.heptio.com/command) done",
+        "error: pod shop-2/pending, container main: restore hook (hook pending-hooks of the spec) failed: it was not so far 3s after",
+        "warning: pod shop-2/hangs, container main: restore hook (hook hangs-hooks of the spec) failed after 1.",
+        "error: pod shop-2/fails, container main: restore hook (hook fails-hooks of the spec) failed",
+        "exit code 4",
+        "error: pods shop/odd: it is not created: annotation init.hook.restore.velero.io/command has no",
+    ] {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+    assert_eq!((status.errors, status.warnings), (3, 1), "{log}");
+    let hooks = status.hook_status.unwrap();
+    assert_eq!((hooks.hooks_attempted, hooks.hooks_failed), (9, 3), "{log}");
+    assert_eq!(world.lines("web"), ["prepared", "running", "ready"]);
+    assert_eq!(world.lines("annotated"), ["restored side"]);
+    assert_eq!(
+        world.lines("hangs").last().map(String::as_str),
+        Some("after")
+    );
+    assert!(!world.lines("fails").contains(&"never".to_owned()));
+    let web = world
+        .api
+        .get("/api/v1/namespaces/shop-2/pods/web")
+        .await
+        .unwrap();
+    assert_eq!(web["spec"]["initContainers"][0]["name"], "prepare");
+    let events = world.served.events(&restore).await;
+    assert!(events.contains(&"HookFailed".to_owned()), "{events:?}");
+    // What was run is not run again by a restore that goes on.
+    again_is_not_twice(world).await;
+    let wrong = json!({ "backupName": "for-restore", "hooks": { "resources": [
+        { "name": "x", "postHooks": [{ "init": { "initContainers": [{ "name": "x" }] } }] } ] } });
+    world.served.restore("wrong", wrong).await;
+    let refused = |restore: &Restore| restore.phase() == RestorePhase::FailedValidation;
+    let restore = world.served.until("wrong", "refused", refused).await;
+    let errors = restore.status.unwrap().validation_errors.join("\n");
+    assert!(errors.contains("x has no image"), "{errors}");
+}
+
+async fn again_is_not_twice(world: &mut World) {
+    world.served.kill();
+    let status = json!({ "status": { "phase": "InProgress", "completionTimestamp": null } });
+    let restores: kube::Api<Restore> = world.served.api();
+    let usual = PatchParams::default();
+    restores
+        .patch_status("prepared", &usual, &Patch::Merge(status))
+        .await
+        .unwrap();
+    world.served.run();
+    world.served.finished_restore("prepared").await;
+    assert_eq!(world.lines("web"), ["prepared", "running", "ready"]);
+    assert_eq!(world.lines("annotated"), ["restored side"]);
 }
 
 impl World {

@@ -56,6 +56,9 @@ pub struct RestoreCreateArgs {
     /// Print what would be done and what the apiserver says to it, change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Run no hooks, though pods ask for them by annotations; only with --repo
+    #[arg(long)]
+    pub no_hooks: bool,
     /// Which cluster's backup.
     #[command(flatten)]
     pub cluster: ClusterArgs,

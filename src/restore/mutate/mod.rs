@@ -28,6 +28,7 @@ use serde_json::{Map, Value};
 
 use super::object::{Key, Uid};
 use crate::cluster::GroupResource;
+use crate::hooks::RestoredHooks;
 
 pub use labels::mark;
 pub use metadata::finalizers_of_deletion;
@@ -87,6 +88,8 @@ pub struct Prepared {
     pub managed_fields: Option<Value>,
     /// The status, if the object asks for it to be restored.
     pub status: Option<Value>,
+    /// What is done in it once it runs, if it is a pod.
+    pub hooks: Option<Box<RestoredHooks>>,
 }
 
 /// Turns an object of the backup into the one to create, or says why it is not created.
@@ -125,6 +128,7 @@ pub fn prepare(
         owners,
         managed_fields,
         status,
+        hooks: None,
     })
 }
 

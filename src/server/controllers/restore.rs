@@ -35,7 +35,7 @@ use crate::restore::{
 use crate::server::counterpart::is_own;
 use crate::server::insist::insist;
 use crate::server::listing::list;
-use crate::server::metrics::of_schedule;
+use crate::server::metrics::{of_hooks, of_schedule};
 use crate::server::opening::{Patience, Refusal, open, passes};
 use crate::server::operation::{Job, Operation, PROGRESS, outcome};
 use crate::server::repositories::Opened;
@@ -427,6 +427,18 @@ impl Job<Restore> {
                 .inc(),
             _ => 0,
         };
+        let hooks = status.hook_status.unwrap_or_default();
+        let (run, failed) = (hooks.hooks_attempted, hooks.hooks_failed);
+        for (result, number) in [("success", run - failed), ("failure", failed)] {
+            let runs = &metrics.hook_runs;
+            runs.get_or_create(&of_hooks("restore", result))
+                .inc_by(number);
+        }
+        if failed > 0 {
+            let note = format!("{failed} of {run} hooks failed: the log says which");
+            let events = &self.context.events;
+            events.warning(&written, "HookFailed", &note).await;
+        }
         let note = outcome(
             status.failure_reason.as_ref(),
             &status.validation_errors,

@@ -36,6 +36,9 @@ pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit>
     let namespace = context.settings.kube.namespace.clone();
     let mut wanted = spec::restore_object(&args, &namespace, &name, &backup)?;
     if !context.is_direct() {
+        if args.no_hooks {
+            return Err(Error::only_direct("--no-hooks"));
+        }
         return served::run(args, wanted, context).await;
     }
     if args.served.from_schedule.is_some() {
@@ -75,6 +78,7 @@ pub async fn run(args: RestoreCreateArgs, context: &mut Context) -> Result<Exit>
     let source = BackupSource::new(reader.clone(), map);
     let options = Options {
         resume,
+        hooks: !args.no_hooks,
         ..Options::default()
     };
     let result = match args.dry_run {

@@ -158,6 +158,10 @@ fn text(one: Described, details: bool, context: &Context) -> String {
         .field("Warnings", status.warnings.to_string())
         .field("Errors", status.errors.to_string())
         .field("Failure", status.failure_reason.unwrap_or_default());
+    if let Some(hooks) = status.hook_status {
+        let (run, failed) = (hooks.hooks_attempted, hooks.hooks_failed);
+        out.field("Hooks", format!("{run} run, {failed} failed"));
+    }
     if !status.validation_errors.is_empty() {
         out.field("Refused", status.validation_errors.join("\n"));
     }
