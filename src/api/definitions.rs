@@ -12,8 +12,8 @@ use kube::CustomResourceExt;
 use serde_json::json;
 
 use super::{
-    Backup, BackupRepository, BackupStorageLocation, DeleteBackupRequest, Restore, Schedule,
-    ServerStatusRequest,
+    Backup, BackupRepository, BackupStorageLocation, DeleteBackupRequest, DownloadRequest, Restore,
+    Schedule, ServerStatusRequest,
 };
 
 /// The definitions of all kinds, in the order in which they are applied.
@@ -34,6 +34,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         }]),
         defined::<Schedule>(&[]),
         defined::<DeleteBackupRequest>(&[Rule::Fixed { but: "", once: "" }]),
+        defined::<DownloadRequest>(&[Rule::Fixed { but: "", once: "" }]),
         defined::<ServerStatusRequest>(&[Rule::EmptySpec]),
     ]
 }
@@ -208,7 +209,7 @@ mod tests {
                     .is_empty()
             );
         }
-        assert_eq!(kinds.len(), 7);
+        assert_eq!(kinds.len(), 8);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod backup;
 mod definitions;
+pub mod download;
 pub mod duration;
 pub mod hooks;
 pub mod labels;
@@ -25,6 +26,10 @@ pub mod schedule;
 
 pub use backup::{Backup, BackupPhase, BackupProgress, BackupSpec, BackupStatus};
 pub use definitions::definitions;
+pub use download::{
+    DownloadKind, DownloadPhase, DownloadRequest, DownloadRequestSpec, DownloadRequestStatus,
+    DownloadTarget,
+};
 pub use duration::GoDuration;
 pub use hooks::{
     BackupHook, BackupHooks, BackupResourceHooks, ExecHook, HookStatus, InitHook, OnError,

@@ -3,13 +3,14 @@
 //! A list never fails because one manifest is damaged or gone: that backup shows as `Damaged` or `Lost`, and the exit
 //! code says so.
 
-use ark_engine::{BackupRow, Manifest, Repository};
+use ark_engine::{BackupRow, Repository};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::error::{Error, Result};
 use crate::api::{self, LabelSelector};
 use crate::cluster::Selector;
+use crate::server::reading::{self, Content};
 
 /// How many manifests are fetched at once.
 const FETCHES: usize = 16;
@@ -23,38 +24,16 @@ pub struct Entry {
     pub content: Result<Content>,
 }
 
-/// The readable part of a manifest.
-#[derive(Debug)]
-pub struct Content {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// Its document.
-    pub backup: api::Backup,
-}
-
 /// Fetches the manifests of these rows, several at once. The order stays.
 pub async fn load(repository: &Repository, rows: &[BackupRow]) -> Vec<Entry> {
     let fetches = rows.iter().cloned().map(|row| async move {
-        let content = content(repository, &row).await;
-        Entry { row, content }
+        let content = reading::content(repository, &row).await;
+        Entry {
+            row,
+            content: content.map_err(Error::from),
+        }
     });
     stream::iter(fetches).buffered(FETCHES).collect().await
-}
-
-/// Fetches the manifest of one row.
-pub async fn content(repository: &Repository, row: &BackupRow) -> Result<Content> {
-    let manifest = repository
-        .manifest_of(row)
-        .await
-        .map_err(|source| Error::Engine {
-            doing: format!("cannot read the manifest of the backup {}", row.name),
-            source,
-        })?;
-    let backup = serde_json::from_slice(&manifest.document).map_err(|source| Error::Document {
-        of: format!("the backup {}", row.name),
-        source,
-    })?;
-    Ok(Content { manifest, backup })
 }
 
 impl Entry {

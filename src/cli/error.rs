@@ -14,6 +14,7 @@ use super::prompt::PromptError;
 use super::settings::SettingsError;
 use crate::api::names::NameError;
 use crate::cluster::SelectorError;
+use crate::server::reading::{ReadError, is_damage};
 
 /// The result of a verb's steps.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -236,6 +237,21 @@ pub enum Error {
         #[source]
         source: ark_engine::Error,
     },
+    /// The server could not read what was asked for.
+    #[error("{message}")]
+    Told {
+        /// What it says.
+        message: String,
+        /// Whether the repository is damaged.
+        damage: bool,
+    },
+    /// There is no way to the server's data.
+    #[error("the apiserver cannot fetch it from ark's server")]
+    Unfetched {
+        /// Why.
+        #[source]
+        source: crate::cluster::Error,
+    },
     /// The cluster failed.
     #[error("{doing}")]
     Cluster {
@@ -281,6 +297,31 @@ pub enum Error {
 impl From<Interrupted> for Error {
     fn from(_: Interrupted) -> Error {
         Error::Interrupted
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Error {
+        match error {
+            ReadError::NoObjects { backup } => Error::NoObjects { backup },
+            ReadError::NoResource { backup, resource } => Error::NoResource { backup, resource },
+            ReadError::NoObject {
+                backup,
+                resource,
+                object,
+            } => Error::NoObject {
+                backup,
+                resource,
+                object,
+            },
+            ReadError::Document { of, source } => Error::Document { of, source },
+            ReadError::Engine { doing, source } => Error::Engine { doing, source },
+            ReadError::Told { message, damage } => Error::Told { message, damage },
+            ReadError::Broken { .. } | ReadError::Untaken => Error::Told {
+                message: error.to_string(),
+                damage: false,
+            },
+        }
     }
 }
 
@@ -345,7 +386,10 @@ impl Error {
             | Error::BadPassphrase { .. }
             | Error::Prompt(_) => Exit::Locked,
             Error::Engine { source, .. } => engine_exit(source),
-            Error::Cluster { source, .. } | Error::Unasked { source } => cluster_exit(source),
+            Error::Cluster { source, .. }
+            | Error::Unasked { source }
+            | Error::Unfetched { source } => cluster_exit(source),
+            Error::Told { damage: true, .. } => Exit::Damage,
             Error::Capture(error) => capture_exit(error),
             Error::Restore(error) => restore_exit(error),
             Error::Document { .. } => Exit::Damage,
@@ -363,6 +407,7 @@ impl Error {
             | Error::NoNamed { .. }
             | Error::Exists { .. }
             | Error::Refused { .. }
+            | Error::Told { .. }
             | Error::NoBackup { .. }
             | Error::NoCluster { .. }
             | Error::NoRestore { .. }
@@ -396,6 +441,7 @@ impl Error {
                     OR_DIRECT.to_owned(),
                 ];
             }
+            Error::Unfetched { source } => return unfetched_hints(source),
             Error::NoNamed { kind, .. } => {
                 let noun = match kind.as_str() {
                     "BackupStorageLocation" => "backup-location".to_owned(),
@@ -477,17 +523,22 @@ const INSTALL: &str = "install ark's server in it (`ark install`)";
 const OR_DIRECT: &str =
     "or give --repo URL (ARK_REPOSITORY) to work on a repository without a server";
 
+fn unfetched_hints(source: &crate::cluster::Error) -> Vec<String> {
+    let first = match source.is_forbidden() {
+        true => {
+            "ask for a role with `get` on services/proxy of https:ark:downloads in ark's namespace"
+        }
+        false => {
+            "the server has to run in a pod behind its Service, as `ark install` puts it there"
+        }
+    };
+    vec![first.to_owned(), OR_DIRECT.to_owned()]
+}
+
 fn engine_exit(error: &ark_engine::Error) -> Exit {
     use ark_engine::Error as E;
-    use ark_engine::store::StoreError;
     match error {
-        E::Damaged { .. }
-        | E::Missing { .. }
-        | E::ChunkUnknown { .. }
-        | E::PruneBlocked { .. }
-        | E::RolledBack { .. }
-        | E::Unconfirmed { .. }
-        | E::Store(StoreError::Truncated { .. } | StoreError::TooLarge { .. }) => Exit::Damage,
+        error if is_damage(error) => Exit::Damage,
         E::NotARepository { .. }
         | E::TooNew { .. }
         | E::WrongKey { .. }

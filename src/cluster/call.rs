@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::{Deserialize, Serialize};
@@ -210,34 +211,56 @@ impl Cluster {
     pub async fn call(&self, call: &Call) -> Result<Bytes> {
         let mut failed = 0;
         loop {
-            let error = match self.attempt(call).await {
+            match self.attempt(call).await {
                 Ok(body) => return Ok(body),
-                Err(error) => error,
-            };
-            failed += 1;
-            let asked = match &error {
-                Error::Api(api) if matches!(api.code, 429 | 500 | 502 | 503 | 504) => {
-                    api.retry_after
-                }
-                Error::Unreachable { .. } => None,
-                _ => return Err(error),
-            };
-            if failed >= call.patience.attempts {
-                return Err(error);
+                Err(error) => again(call, error, &mut failed).await?,
             }
-            let pause = call.patience.pause(failed - 1, asked);
-            tracing::debug!(verb = %call.verb, path = %call.path, %error, ?pause, "trying again");
-            tokio::time::sleep(pause).await;
         }
     }
 
+    /// Sends a request with one more header, whose value appears nowhere, and returns the body of the answer as it arrives.
+    pub async fn stream(
+        &self,
+        call: &Call,
+        header: (&'static str, &str),
+    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
+        let mut failed = 0;
+        let body = loop {
+            match self.open(call, Some(header)).await {
+                Ok(body) => break body,
+                Err(error) => again(call, error, &mut failed).await?,
+            }
+        };
+        let cluster = self.clone();
+        Ok(body
+            .into_data_stream()
+            .map(move |bytes| bytes.map_err(|source| cluster.transport(source))))
+    }
+
     async fn attempt(&self, call: &Call) -> Result<Bytes> {
+        let body = self.open(call, None).await?;
+        whole(body).await.map_err(|source| self.transport(source))
+    }
+
+    /// Sends a request once, and returns the body of an answer that says yes.
+    async fn open(&self, call: &Call, header: Option<(&'static str, &str)>) -> Result<Body> {
         let mut request = http::Request::builder()
             .method(call.verb.method())
             .uri(&call.path)
             .header(http::header::ACCEPT, call.accept);
         if !call.body.is_empty() {
             request = request.header(http::header::CONTENT_TYPE, call.content_type);
+        }
+        if let Some((name, value)) = header {
+            let value = http::HeaderValue::from_str(value).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+            let value = value.map_err(|source| Error::Request {
+                path: call.path.clone(),
+                source: source.into(),
+            })?;
+            request = request.header(name, value);
         }
         let request = request
             .body(Body::from(call.body.clone()))
@@ -252,10 +275,10 @@ impl Cluster {
             .await
             .map_err(|source| self.transport(source))?;
         let (head, body) = answer.into_parts();
-        let body = whole(body).await.map_err(|source| self.transport(source))?;
         if head.status.is_success() {
             return Ok(body);
         }
+        let body = whole(body).await.map_err(|source| self.transport(source))?;
         let retry_after = head
             .headers
             .get(http::header::RETRY_AFTER)
@@ -283,6 +306,23 @@ impl Cluster {
             },
         }
     }
+}
+
+/// Waits for the next try, if there is one after this failure.
+async fn again(call: &Call, error: Error, failed: &mut u32) -> Result<()> {
+    *failed += 1;
+    let asked = match &error {
+        Error::Api(api) if matches!(api.code, 429 | 500 | 502 | 503 | 504) => api.retry_after,
+        Error::Unreachable { .. } => None,
+        _ => return Err(error),
+    };
+    if *failed >= call.patience.attempts {
+        return Err(error);
+    }
+    let pause = call.patience.pause(*failed - 1, asked);
+    tracing::debug!(verb = %call.verb, path = %call.path, %error, ?pause, "trying again");
+    tokio::time::sleep(pause).await;
+    Ok(())
 }
 
 /// The whole body, in one buffer from the start: pieces that are joined at the end are there twice.

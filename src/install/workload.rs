@@ -10,12 +10,14 @@ use super::{NAME, VERSION, labels};
 
 /// Where metrics and probes are served.
 const PORT: u16 = 8085;
+/// Where downloads are served.
+const DOWNLOADS: u16 = 8443;
 /// Nobody in particular. It is the user of the image, and the group of its volumes.
 const USER: u32 = 65532;
 /// The server takes 20 seconds for its controllers and 3 for its sessions.
 const GRACE: u32 = 40;
 
-/// The Service that Prometheus finds.
+/// The Service that Prometheus finds, and through which the apiserver fetches downloads.
 pub fn service(options: &Options) -> Value {
     json!({
         "apiVersion": "v1",
@@ -23,7 +25,10 @@ pub fn service(options: &Options) -> Value {
         "metadata": { "name": NAME, "namespace": options.namespace, "labels": labels() },
         "spec": {
             "selector": selector(),
-            "ports": [{ "name": "metrics", "port": PORT, "protocol": "TCP", "targetPort": "metrics" }],
+            "ports": [
+                { "name": "metrics", "port": PORT, "protocol": "TCP", "targetPort": "metrics" },
+                { "name": "downloads", "port": DOWNLOADS, "protocol": "TCP", "targetPort": "downloads" },
+            ],
         },
     })
 }
@@ -112,6 +117,8 @@ pub fn arguments(options: &Options) -> Vec<String> {
         "server".to_owned(),
         format!("--namespace={}", options.namespace),
         format!("--metrics-address=0.0.0.0:{PORT}"),
+        format!("--download-address=0.0.0.0:{DOWNLOADS}"),
+        format!("--download-service={NAME}"),
         "--cache-dir=/var/cache/ark".to_owned(),
         "--log-format=json".to_owned(),
     ];
@@ -126,7 +133,10 @@ fn container(options: &Options, mounts: Vec<Value>) -> Value {
         "name": NAME,
         "image": options.image,
         "args": arguments(options),
-        "ports": [{ "name": "metrics", "containerPort": PORT, "protocol": "TCP" }],
+        "ports": [
+            { "name": "metrics", "containerPort": PORT, "protocol": "TCP" },
+            { "name": "downloads", "containerPort": DOWNLOADS, "protocol": "TCP" },
+        ],
         "livenessProbe": probe("/healthz", 20),
         "readinessProbe": probe("/readyz", 5),
         "resources": {

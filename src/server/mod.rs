@@ -11,6 +11,7 @@ pub mod context;
 pub mod controllers;
 pub mod counterpart;
 pub mod cron;
+pub mod download;
 pub mod events;
 mod holders;
 mod host;
@@ -23,6 +24,7 @@ mod listing;
 pub mod metrics;
 mod opening;
 pub mod operation;
+pub mod reading;
 mod recovery;
 pub mod repositories;
 pub mod running;
@@ -42,6 +44,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use context::{Context, Limits};
+use download::TlsListener;
 use events::Events;
 use leader::Election;
 use metrics::Metrics;
@@ -53,10 +56,13 @@ use crate::cluster::Cluster;
 /// How long controllers may take to come to a stop: less than the 30 s that Kubernetes gives a pod.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// How long downloads may go on after everything else has stopped.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Why the server ended.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The address for metrics cannot be used.
+    /// The address for metrics or downloads cannot be used.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
@@ -65,6 +71,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// Downloads cannot be encrypted.
+    #[error("cannot serve downloads")]
+    Tls(#[from] download::TlsError),
     /// The apiserver does not answer as it should.
     #[error("cannot see which definitions the cluster has")]
     Discovery {
@@ -93,7 +102,9 @@ impl ServerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            ServerError::Listen { .. } => Some("give another --metrics-address"),
+            ServerError::Listen { .. } => {
+                Some("give another --metrics-address or --download-address")
+            }
             ServerError::NoDefinitions { .. } => {
                 Some("apply ark's CustomResourceDefinitions first, then start the server again")
             }
@@ -103,7 +114,7 @@ impl ServerError {
             ServerError::LeaseLost => {
                 Some("start it again: it waits for its turn, and what it was doing goes on")
             }
-            ServerError::Controller { .. } => None,
+            ServerError::Tls(_) | ServerError::Controller { .. } => None,
         }
     }
 }
@@ -122,17 +133,19 @@ pub async fn run(
     let env = host::of_replica(env, cluster.id(), &settings.namespace, &settings.identity);
     let client = cluster.client().clone();
     let metrics = Arc::new(Metrics::default());
-    let address = settings.metrics_address;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServerError::Listen { address, source })?;
-    let address = listener.local_addr().unwrap_or(address);
+    let (listener, address) = listen(settings.metrics_address).await?;
+    let (downloads, fetched_at) = listen(settings.download_address).await?;
+    let names = vec![
+        settings.download_service.clone(),
+        format!("{}.{}.svc", settings.download_service, settings.namespace),
+    ];
+    let downloads = TlsListener::new(downloads, fetched_at, names)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         server = cluster.server(),
         namespace = settings.namespace,
         identity = settings.identity,
-        "started; metrics and probes at http://{address}"
+        "started; metrics and probes at http://{address}, downloads at https://{fetched_at}"
     );
     let ready = http::Ready::default();
     let end = CancellationToken::new();
@@ -161,8 +174,15 @@ pub async fn run(
             env,
             settings,
         };
+        let giving = tokio::spawn(download::serve(downloads, context.clone(), end.clone()));
         let result = lead(context, &stop).await;
         ready.set(false);
+        end.cancel();
+        let abort = giving.abort_handle();
+        if tokio::time::timeout(LAST, giving).await.is_err() {
+            tracing::warn!("downloads are cut: they took too long");
+            abort.abort();
+        }
         result
     }
     .await;
@@ -171,6 +191,13 @@ pub async fn run(
         tracing::warn!(%error, "serving metrics ended");
     }
     result
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| ServerError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok((listener, address))
 }
 
 /// Waits for the lease and works while it is held.

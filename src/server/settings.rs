@@ -16,6 +16,10 @@ pub struct Settings {
     pub identity: String,
     /// Where metrics and probes are served.
     pub metrics_address: SocketAddr,
+    /// Where downloads are served.
+    pub download_address: SocketAddr,
+    /// The Service that leads there.
+    pub download_service: String,
     /// Where control objects of repositories are cached; none means memory only.
     pub cache_dir: Option<PathBuf>,
     /// The most bytes that the cache folder keeps of repositories that are not open.
@@ -51,6 +55,7 @@ impl std::fmt::Debug for Settings {
             .field("namespace", &self.namespace)
             .field("identity", &self.identity)
             .field("metrics_address", &self.metrics_address)
+            .field("download_address", &self.download_address)
             .field("cache_dir", &self.cache_dir)
             .field("memory", &self.memory)
             .field("concurrent_backups", &self.concurrent_backups)

@@ -9,6 +9,7 @@ mod chart;
 mod client;
 mod damage;
 mod definitions;
+mod downloads;
 mod examples;
 mod filters;
 mod hooks;

@@ -97,10 +97,15 @@ impl Served {
 
     /// A token of the installed account.
     pub async fn token(&self) -> String {
+        self.token_of("ark").await
+    }
+
+    /// A token of an account.
+    pub async fn token_of(&self, account: &str) -> String {
         let accounts: Api<ServiceAccount> = self.api();
         let request = serde_json::from_value(json!({ "spec": { "audiences": [] } })).unwrap();
         let usual = PostParams::default();
-        let asked = accounts.create_token_request("ark", &usual, &request);
+        let asked = accounts.create_token_request(account, &usual, &request);
         asked.await.unwrap().status.unwrap().token.unwrap()
     }
 
@@ -191,6 +196,13 @@ impl Served {
             "--log-level",
             "info",
         ];
+        if !self
+            .arguments
+            .iter()
+            .any(|said| said == "--download-address")
+        {
+            arguments.extend(["--download-address", "127.0.0.1:0"]);
+        }
         arguments.extend(self.arguments.iter().map(String::as_str));
         self.server = Some(self.ark.start(&arguments));
     }
@@ -200,6 +212,11 @@ impl Served {
         let server = self.server.take().unwrap();
         server.kill();
         assert_eq!(server.wait().code, None);
+    }
+
+    /// Ends it, and shows what it has said.
+    pub fn kill_and_read(&mut self, look: impl FnOnce(&str)) {
+        look(&self.said());
     }
 
     /// Waits until it ends by itself.

@@ -20,6 +20,12 @@ pub struct ServerArgs {
     /// Where metrics (/metrics) and probes (/healthz, /readyz) are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8085")]
     pub metrics_address: SocketAddr,
+    /// Where the contents of backups are served over TLS, to who has a token
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    pub download_address: SocketAddr,
+    /// The Service whose port `downloads` leads there
+    #[arg(long, value_name = "SERVICE", default_value = "ark")]
+    pub download_service: String,
     /// Backups made at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrent_backups: u16,

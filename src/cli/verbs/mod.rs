@@ -13,6 +13,7 @@ mod repo;
 mod restore;
 mod schedule;
 mod server;
+mod text;
 mod verify;
 mod version;
 mod wait;

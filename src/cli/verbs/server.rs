@@ -54,6 +54,8 @@ fn settings(args: &ServerArgs, context: &Context) -> Result<Settings> {
         namespace: context.settings.kube.namespace.clone(),
         identity: identity(context),
         metrics_address: args.metrics_address,
+        download_address: args.download_address,
+        download_service: args.download_service.clone(),
         cache_dir: context.settings.cache_dir.clone(),
         cache_limit: args.cache_limit,
         memory: context.settings.memory,

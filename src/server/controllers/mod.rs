@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod delete;
+pub mod download;
 pub mod gc;
 pub mod location;
 pub mod maintenance;
@@ -37,7 +38,7 @@ use crate::api::{Backup, GoDuration, Restore};
 /// Starts the controllers. Each runs until `context.stop` fires.
 pub fn spawn(context: &Context) -> JoinSet<&'static str> {
     let each = || context.clone();
-    let controllers: [(&str, BoxFuture<'static, ()>); 9] = [
+    let controllers: [(&str, BoxFuture<'static, ()>); 10] = [
         ("the location controller", location::run(each()).boxed()),
         (
             "the backup controller",
@@ -50,6 +51,7 @@ pub fn spawn(context: &Context) -> JoinSet<&'static str> {
         ("the schedule controller", schedule::run(each()).boxed()),
         ("the server status controller", status::run(each()).boxed()),
         ("the delete controller", delete::run(each()).boxed()),
+        ("the download controller", download::run(each()).boxed()),
         ("garbage collection", gc::run(each()).boxed()),
         ("the sync controller", sync::run(each()).boxed()),
         ("maintenance", maintenance::run(each()).boxed()),

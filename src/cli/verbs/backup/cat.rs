@@ -3,31 +3,32 @@
 //! One object is printed as `kubectl get -o yaml` prints it. All objects of a resource or of the whole backup are streamed: as
 //! YAML documents, or with `-o json` as a list whose objects are the very bytes that the API server gave, one to a line.
 
-use ark_engine::objects::{object_key, parse_key};
-use ark_engine::{Reader, Value};
+use bytes::Bytes;
 
-use super::{objects, rows};
+use super::{Part, ask};
 use crate::cli::args::backup::CatArgs;
 use crate::cli::args::global::Output;
 use crate::cli::context::Context;
-use crate::cli::error::{Doing, Error, Result};
+use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
-use crate::cli::interrupt::Interrupt;
-use crate::cli::objects::{BackedUpResource, object_name, resolve, resources};
 use crate::cli::printer::Printer;
-use crate::restore::backup::length;
-
-/// Objects that are read at once.
-const BATCH_OBJECTS: usize = 256;
-/// Bytes that are read at once, except for an object that is larger by itself.
-const BATCH_BYTES: u64 = 4 << 20;
+use crate::server::reading::objects::{BackedUpResource, qualified};
+use crate::server::reading::{Head, Pieces, Wanted};
 
 pub async fn run(args: CatArgs, context: &mut Context) -> Result<Exit> {
-    if args.object.is_none() {
-        return all(&args, context).await;
-    }
     let interrupt = context.interrupt.clone();
-    let object = interrupt.unless(find(&args, context)).await??;
+    let wanted = Wanted {
+        resource: args.resource.clone(),
+        object: args.object.clone(),
+        prefix: None,
+        contents: args.object.is_some() || context.printer.format() != Output::Name,
+    };
+    let asked = ask(&args.backup, &args.cluster, Part::Objects(wanted), context);
+    let (_, mut pieces) = interrupt.unless(asked).await??;
+    if args.object.is_none() {
+        return all(pieces, context).await;
+    }
+    let object = interrupt.unless(one(&mut pieces)).await??;
     match context.printer.format() {
         Output::Json | Output::Yaml => context.printer.value(&object)?,
         Output::Name => {
@@ -44,87 +45,65 @@ pub async fn run(args: CatArgs, context: &mut Context) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn find(args: &CatArgs, context: &Context) -> Result<serde_json::Value> {
-    let repository = context.open().await?;
-    let rows = rows(&repository, &args.cluster).await?;
-    let row = rows.find(&args.backup)?;
-    let (reader, map) = objects(&repository, row).await?;
-    let all = resources(&reader, &map, &row.name).await?;
-    let wanted = args.resource.as_deref().unwrap_or_default();
-    let object = args.object.as_deref().unwrap_or_default();
-    let resource = resolve(&all, wanted, &row.name)?;
-    let (namespace, name) = object.split_once('/').unwrap_or(("", object));
-    let missing = || Error::NoObject {
-        backup: row.name.clone(),
-        resource: resource.to_string(),
-        object: object.to_owned(),
-    };
-    if name.is_empty() {
-        return Err(missing());
+async fn one(pieces: &mut Pieces) -> Result<serde_json::Value> {
+    let (mut of, mut found) = (None, serde_json::Value::Null);
+    while let Some(piece) = pieces.next().await? {
+        match (piece.head, &of) {
+            (Head::Resource(resource), _) => of = Some(resource),
+            (
+                Head::Object {
+                    namespace, name, ..
+                },
+                Some(resource),
+            ) => {
+                let object = resource.complete(&piece.body);
+                found = object.map_err(document(resource, &qualified(&namespace, &name)))?;
+            }
+            _ => {}
+        }
     }
-    let doing = || format!("cannot read {resource} {object} from {}", row.name);
-    let key = object_key(&resource.group, &resource.resource, namespace, name);
-    let value = map.get(&key).await.doing(doing())?.ok_or_else(missing)?;
-    let bytes = reader.read(&value).await.doing(doing())?;
-    resource.complete(&bytes).map_err(|source| Error::Document {
-        of: format!("{resource} {object}"),
-        source,
-    })
+    Ok(found)
 }
 
 /// Every object of a resource, or of the backup.
-async fn all(args: &CatArgs, context: &mut Context) -> Result<Exit> {
+async fn all(mut pieces: Pieces, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();
-    let opened = async {
-        let repository = context.open().await?;
-        let rows = rows(&repository, &args.cluster).await?;
-        let row = rows.find(&args.backup)?.clone();
-        let (reader, map) = objects(&repository, &row).await?;
-        let mut chosen = resources(&reader, &map, &row.name).await?;
-        if let Some(text) = &args.resource {
-            chosen = vec![resolve(&chosen, text, &row.name)?.clone()];
-        }
-        Ok::<_, Error>((row, reader, map, chosen))
-    };
-    let (row, reader, map, chosen) = interrupt.unless(opened).await??;
     let mut sink = Sink {
-        interrupt: &interrupt,
-        reader: &reader,
         printer: &mut context.printer,
-        backup: &row.name,
         printed: false,
     };
+    let mut of = None;
+    // What was asked for is there before anything is printed.
+    let mut next = interrupt.unless(pieces.next()).await??;
     sink.begin()?;
-    for resource in &chosen {
-        let (first, to) = resource.key_range();
-        let mut range = map.range(&first, Some(&to));
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        loop {
-            let next = interrupt.unless(range.next()).await?;
-            let next = next.doing(format!("cannot read the objects of {}", row.name))?;
-            let Some((key, value)) = next else { break };
-            let Some(parsed) = parse_key(&key).filter(|_| key != first) else {
-                continue;
-            };
-            bytes += length(&value);
-            batch.push((object_name(&parsed), value));
-            if batch.len() == BATCH_OBJECTS || bytes >= BATCH_BYTES {
-                sink.print(resource, std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
+    while let Some(piece) = next {
+        match (piece.head, &of) {
+            (Head::Resource(resource), _) => of = Some(resource),
+            (
+                Head::Object {
+                    namespace, name, ..
+                },
+                Some(resource),
+            ) => sink.print(resource, &qualified(&namespace, &name), &piece.body)?,
+            _ => {}
         }
-        sink.print(resource, batch).await?;
+        next = interrupt.unless(pieces.next()).await??;
     }
     sink.end()?;
     Ok(Exit::Ok)
 }
 
+fn document(
+    resource: &BackedUpResource,
+    name: &str,
+) -> impl FnOnce(serde_json::Error) -> Error + use<> {
+    let of = format!("{resource} {name}");
+    move |source| Error::Document { of, source }
+}
+
 /// Where streamed objects go.
 struct Sink<'a> {
-    interrupt: &'a Interrupt,
-    reader: &'a Reader,
     printer: &'a mut Printer,
-    backup: &'a str,
     printed: bool,
 }
 
@@ -137,42 +116,23 @@ impl Sink<'_> {
         Ok(())
     }
 
-    async fn print(
-        &mut self,
-        resource: &BackedUpResource,
-        batch: Vec<(String, Value)>,
-    ) -> Result<()> {
-        let format = self.printer.format();
-        let (names, values): (Vec<String>, Vec<Value>) = batch.into_iter().unzip();
-        if format == Output::Name {
-            for name in names {
-                self.printer.text(&format!("{resource}/{name}\n"))?;
-            }
-            return Ok(());
-        }
-        let objects = self.reader.read_many(values);
-        let objects = self.interrupt.unless(objects).await?;
-        for (name, bytes) in names.iter().zip(objects) {
-            let bytes = bytes.doing(format!(
-                "cannot read {resource} {name} from {}",
-                self.backup
-            ))?;
-            let document = |source| Error::Document {
-                of: format!("{resource} {name}"),
-                source,
-            };
-            if format == Output::Json {
+    fn print(&mut self, resource: &BackedUpResource, name: &str, bytes: &Bytes) -> Result<()> {
+        match self.printer.format() {
+            Output::Name => self.printer.text(&format!("{resource}/{name}\n"))?,
+            Output::Json => {
                 let separator = if self.printed { ",\n" } else { "\n" };
                 self.printer.text(separator)?;
-                let whole = resource.complete_bytes(&bytes).map_err(document)?;
+                let whole = resource.complete_bytes(bytes);
+                let whole = whole.map_err(document(resource, name))?;
                 self.printer.bytes(&whole)?;
-            } else {
-                let object = resource.complete(&bytes).map_err(document)?;
+            }
+            Output::Table | Output::Wide | Output::Yaml => {
+                let object = resource.complete(bytes).map_err(document(resource, name))?;
                 let text = serde_yaml_ng::to_string(&object).map_err(std::io::Error::other)?;
                 self.printer.text(&format!("---\n{text}"))?;
             }
-            self.printed = true;
         }
+        self.printed = true;
         Ok(())
     }
 

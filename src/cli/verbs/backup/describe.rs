@@ -1,24 +1,25 @@
 //! `ark backup describe`
 
-use ark_engine::{BackupRow, Repository};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::choose::Objects;
 use super::line::Line;
-use super::{objects, rows};
-use crate::api::{Backup, BackupSpec, Captured, ResourceEntry};
+use super::{fetch, rows};
+use crate::api::{Backup, BackupSpec, Captured, DownloadKind, DownloadTarget, ResourceEntry};
 use crate::cli::args::backup::BackupDescribeArgs;
 use crate::cli::args::global::Output;
-use crate::cli::catalog::{self, Entry, backup_name, selector_text};
+use crate::cli::catalog::{self, backup_name, selector_text};
 use crate::cli::context::Context;
-use crate::cli::error::{Doing, Error, Result};
+use crate::cli::error::Result;
 use crate::cli::exit::Exit;
-use crate::cli::objects::{BackedUpResource, resources};
 use crate::cli::printer::{Description, Listing, Table};
+use crate::cli::served::Served;
 use crate::cli::size::{grouped, human_size};
 use crate::cli::time::{from_millis, from_now, table_time};
+use crate::server::reading::objects::BackedUpResource;
+use crate::server::reading::{self, Head, Record};
 
 /// A backup and what is known of it.
 struct Described {
@@ -29,12 +30,6 @@ struct Described {
     record: Option<Record>,
     /// Its resources, with `--details`.
     resources: Option<Vec<Counted>>,
-}
-
-/// What only the repository knows.
-struct Record {
-    row: BackupRow,
-    finished: Option<(Timestamp, String)>,
 }
 
 /// A resource with the number of its objects.
@@ -68,21 +63,44 @@ pub async fn run(args: BackupDescribeArgs, context: &mut Context) -> Result<Exit
 }
 
 async fn served(args: &BackupDescribeArgs, context: &Context) -> Result<Vec<Described>> {
-    if args.details {
-        return Err(Error::only_direct("--details"));
-    }
     let served = context.serve().await?;
     let objects = Objects::read(&served, args.cluster.cluster.as_deref()).await?;
-    let chosen = objects.named(&args.names, &served)?;
-    Ok(chosen
-        .into_iter()
-        .map(|chosen| Described {
+    let mut described = Vec::new();
+    for chosen in objects.named(&args.names, &served)? {
+        let mut one = Described {
             line: chosen.line,
             backup: Some(chosen.found.object),
             record: None,
             resources: None,
-        })
-        .collect())
+        };
+        if args.details {
+            one.look_up(&served, context).await?;
+        }
+        described.push(one);
+    }
+    Ok(described)
+}
+
+impl Described {
+    /// Adds what only the repository knows.
+    async fn look_up(&mut self, served: &Served, context: &Context) -> Result<()> {
+        let target = DownloadTarget::new(DownloadKind::BackupDetails, &self.line.name);
+        let mut pieces = fetch(served, target, &context.env).await?;
+        let mut counted = Vec::new();
+        while let Some(piece) = pieces.next().await? {
+            match piece.head {
+                Head::Record(record) => {
+                    self.line.created = Some(from_millis(record.created));
+                    self.line.failed = Some(record.failed);
+                    self.record = Some(*record);
+                }
+                Head::Counted { resource, objects } => counted.push(Counted { resource, objects }),
+                _ => {}
+            }
+        }
+        self.resources = Some(counted);
+        Ok(())
+    }
 }
 
 async fn direct(args: &BackupDescribeArgs, context: &Context) -> Result<(Vec<Described>, Exit)> {
@@ -97,16 +115,20 @@ async fn direct(args: &BackupDescribeArgs, context: &Context) -> Result<(Vec<Des
     let mut described = Vec::new();
     for entry in catalog::load(&repository, &chosen).await {
         let resources = match args.details {
-            true => Some(count(&repository, &entry).await?),
+            true => {
+                let counted = reading::count(&repository, &entry.row).await?;
+                let counted = counted.into_iter();
+                Some(
+                    counted
+                        .map(|(resource, objects)| Counted { resource, objects })
+                        .collect(),
+                )
+            }
             false => None,
         };
         let line = Line::of_entry(&entry);
-        let (backup, finished) = match entry.content {
-            Ok(content) => {
-                let manifest = content.manifest;
-                let finished = (from_millis(manifest.finished), manifest.tool);
-                (Some(content.backup), Some(finished))
-            }
+        let (backup, manifest) = match entry.content {
+            Ok(content) => (Some(content.backup), Some(content.manifest)),
             Err(error) => {
                 context.talk.line(&error.report());
                 exit = Exit::Damage;
@@ -116,40 +138,11 @@ async fn direct(args: &BackupDescribeArgs, context: &Context) -> Result<(Vec<Des
         described.push(Described {
             line,
             backup,
-            record: Some(Record {
-                row: entry.row,
-                finished,
-            }),
+            record: Some(Record::new(&entry.row, manifest.as_ref())),
             resources,
         });
     }
     Ok((described, exit))
-}
-
-/// Counts the objects of each resource by a walk over all keys; no object is read.
-async fn count(repository: &Repository, entry: &Entry) -> Result<Vec<Counted>> {
-    let (reader, map) = match objects(repository, &entry.row).await {
-        Err(Error::NoObjects { .. }) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let name = &entry.row.name;
-    let mut counted = Vec::new();
-    for resource in resources(&reader, &map, name).await? {
-        let (from, to) = resource.key_range();
-        let mut range = map.range(&from, Some(&to));
-        let mut keys = 0_u64;
-        while let Some(_entry) = range
-            .next()
-            .await
-            .doing(format!("cannot read the objects of {name}"))?
-        {
-            keys += 1;
-        }
-        // One of the keys is the resource's own entry.
-        let objects = keys.saturating_sub(1);
-        counted.push(Counted { resource, objects });
-    }
-    Ok(counted)
 }
 
 fn value(one: &Described) -> Value {
@@ -185,7 +178,7 @@ fn text(one: &Described, context: &Context) -> String {
     out.field("Started", time(line.created).unwrap_or_default());
     if one.backup.is_some() {
         let finished = match record.and_then(|record| record.finished.as_ref()) {
-            Some((at, _)) => Some(*at),
+            Some((at, _)) => Some(from_millis(*at)),
             None => status.completion_timestamp.map(|at| at.0),
         };
         out.field("Finished", time(finished).unwrap_or_default())
@@ -216,7 +209,7 @@ fn text(one: &Described, context: &Context) -> String {
     out.field("Size", line.bytes.map(human_size).unwrap_or_default());
     let added = line.added.map(human_size).unwrap_or_default();
     match record {
-        Some(record) => written(&mut out, &added, &record.row),
+        Some(record) => written(&mut out, &added, record),
         None => {
             out.field("Added", added);
         }
@@ -229,8 +222,8 @@ fn text(one: &Described, context: &Context) -> String {
     text
 }
 
-fn written(out: &mut Description, added: &str, row: &BackupRow) {
-    let stats = &row.stats;
+fn written(out: &mut Description, added: &str, record: &Record) {
+    let stats = &record.stats;
     out.field(
         "Added",
         format!(
@@ -240,7 +233,7 @@ fn written(out: &mut Description, added: &str, row: &BackupRow) {
             human_size(stats.trailer_bytes),
             human_size(stats.index_bytes),
             human_size(stats.padding_bytes),
-            human_size(stats.control_bytes + row.manifest_size),
+            human_size(stats.control_bytes + record.manifest_size),
         ),
     )
     .field(

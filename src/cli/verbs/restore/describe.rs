@@ -5,16 +5,19 @@ use serde_json::Value;
 
 use super::line::Line;
 use super::{document, find, restore_name, restores};
-use crate::api::Restore;
+use crate::api::{DownloadKind, DownloadTarget, Restore};
 use crate::cli::args::global::Output;
 use crate::cli::args::restore::RestoreDescribeArgs;
 use crate::cli::catalog::selector_text;
 use crate::cli::context::Context;
-use crate::cli::error::{Doing, Error, Result};
+use crate::cli::download::fetch;
+use crate::cli::error::{Doing, Result};
 use crate::cli::exit::Exit;
 use crate::cli::printer::{Description, Listing, Table};
+use crate::cli::served::Served;
 use crate::cli::time::table_time;
 use crate::cli::verbs::backup::pairs;
+use crate::server::reading::Head;
 
 /// A restore and what is known of it.
 struct Described {
@@ -88,23 +91,40 @@ async fn direct(args: &RestoreDescribeArgs, context: &Context) -> Result<Vec<Des
 }
 
 async fn served(args: &RestoreDescribeArgs, context: &Context) -> Result<Vec<Described>> {
-    if args.details {
-        return Err(Error::only_direct("--details"));
-    }
     let served = context.serve().await?;
     let mut described = Vec::new();
     for name in &args.names {
         let found = served.get::<Restore>(name).await?;
         let line = Line::of_object(&found);
-        described.push(Described {
+        let mut one = Described {
             restore: found.object,
             backup: line.backup,
             id: String::new(),
             report: Value::Null,
             value: found.value,
-        });
+        };
+        if args.details {
+            one.look_up(&served, context).await?;
+        }
+        described.push(one);
     }
     Ok(described)
+}
+
+impl Described {
+    /// Adds what only the repository knows.
+    async fn look_up(&mut self, served: &Served, context: &Context) -> Result<()> {
+        let name = self.restore.name_any();
+        let target = DownloadTarget::new(DownloadKind::RestoreResults, &name);
+        let mut pieces = fetch(served, target, &context.env).await?;
+        while let Some(piece) = pieces.next().await? {
+            if let Head::Restore(outcome) = piece.head {
+                self.id = outcome.id;
+                self.report = serde_json::from_slice(&piece.body).unwrap_or(Value::Null);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn text(one: Described, details: bool, context: &Context) -> String {

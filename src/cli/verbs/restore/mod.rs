@@ -8,33 +8,22 @@ pub mod get;
 mod line;
 pub mod logs;
 
-use std::collections::BTreeSet;
-
 use ark_engine::{Repository, RestoreSummary};
 
 use crate::api::{self, Restore};
-use crate::cli::error::{Doing, Error, Result};
+use crate::cli::error::{Error, Result};
+use crate::server::reading;
 
-/// The restores, newest first. A restore is on record once when it begins and once when it ends; the newer record counts.
+/// The restores, newest first.
 async fn restores(repository: &Repository) -> Result<Vec<RestoreSummary>> {
-    let mut records = repository
-        .restores()
-        .await
-        .doing("cannot list the restores")?;
-    let mut seen = BTreeSet::new();
-    records.retain(|record| seen.insert(record.name.clone()));
-    Ok(records)
+    Ok(reading::restores(repository).await?)
 }
 
 /// The newest restore of that name, or the one with that id.
 fn find<'a>(restores: &'a [RestoreSummary], name: &str) -> Result<&'a RestoreSummary> {
-    restores
-        .iter()
-        .find(|restore| restore.name == name)
-        .or_else(|| restores.iter().find(|restore| restore.id == name))
-        .ok_or_else(|| Error::NoRestore {
-            name: name.to_owned(),
-        })
+    reading::find_restore(restores, name).ok_or_else(|| Error::NoRestore {
+        name: name.to_owned(),
+    })
 }
 
 /// The Restore of a record.

@@ -8,10 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use ark_engine::objects::parse_key;
-use ark_engine::{MapReader, Reader, Value};
-
-use super::super::{objects, rows};
+use super::super::choose::Objects;
+use super::super::{Part, fetch, rows};
 use super::{Sink, unreadable};
 use crate::api::BackupSpec;
 use crate::capture::filter::excludes_itself;
@@ -19,17 +17,17 @@ use crate::capture::{self, Listing, Plan};
 use crate::cli::args::backup::DiffArgs;
 use crate::cli::catalog;
 use crate::cli::context::Context;
-use crate::cli::difference::{Change, Difference, Side, Tally, one_sided};
-use crate::cli::error::{Doing, Error, Result};
+use crate::cli::difference::Tally;
+use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
-use crate::cli::objects::{BackedUpResource, resources};
+use crate::cli::progress::Talk;
 use crate::cli::size::grouped;
 use crate::cluster::kinds::NAMESPACES;
 use crate::cluster::{Cluster, GroupResource, ListOptions, Lister, Selector};
 use crate::restore::compare::normalise;
-
-/// How many objects are read from the repository at once.
-const BATCH: usize = 64;
+use crate::server::reading::difference::{Change, Side, one_sided};
+use crate::server::reading::objects::{BackedUpResource, qualified};
+use crate::server::reading::{self, Difference, Head, Pieces, Question, Wanted};
 
 /// The live objects of a resource, by `namespace/name`.
 type Live = BTreeMap<Vec<u8>, Print>;
@@ -77,89 +75,181 @@ fn feed(value: &serde_json::Value, hasher: &mut blake3::Hasher) {
 }
 
 pub async fn run(args: &DiffArgs, context: &mut Context) -> Result<(Tally, Exit)> {
-    let repository = context.open().await?;
-    let rows = rows(&repository, &args.cluster).await?;
-    let row = rows.find(&args.before)?;
+    let backup = Asked::new(args, context).await?;
     let cluster = context.connect().await?;
-    if row.cluster.id != cluster.id() {
+    if backup.cluster != cluster.id() {
         context
             .talk
-            .note(&format!("{} is a backup of another cluster", row.name));
+            .note(&format!("{} is a backup of another cluster", backup.name));
     }
-    let content = catalog::content(&repository, row).await?;
-    let spec = &content.backup.spec;
-    let plan = capture::prepare(&cluster, spec).await?;
+    let plan = capture::prepare(&cluster, &backup.spec).await?;
     let selectors = plan
         .selectors
         .iter()
         .map(|text| catalog::parse_selector(Some(text)))
         .collect::<Result<Vec<_>>>()?;
-    let (reader, map) = objects(&repository, row).await?;
-    let all = resources(&reader, &map, &row.name).await?;
     let talk = context.talk.clone();
     let progress = talk.progress("comparing");
-    let mut exit = Exit::Ok;
+    let mut live = Now {
+        cluster: &cluster,
+        plan: &plan,
+        selectors: &selectors,
+        talk: &talk,
+        exit: Exit::Ok,
+    };
     let mut side = Comparison {
         cluster: &cluster,
-        reader: &reader,
-        map: &map,
-        spec,
+        spec: &backup.spec,
         patch: args.patch,
         sink: Sink::new(&mut context.printer, args),
         alike: 0,
     };
-    for listing in &plan.listings {
+    let mut left: Vec<&Listing> = plan.listings.iter().collect();
+    let mut current: Option<Current<'_>> = None;
+    let mut pieces = backup.pieces;
+    while let Some(piece) = pieces.next().await? {
+        match piece.head {
+            Head::Resource(resource) => {
+                side.finish(current.take()).await?;
+                let listing = left.iter().position(|listing| {
+                    let name = &listing.resource.name;
+                    name.is(&resource.group, &resource.resource)
+                });
+                let Some(listing) = listing.map(|at| left.remove(at)) else {
+                    talk.note(&format!(
+                        "{resource} is not compared: the cluster is not listed for it"
+                    ));
+                    continue;
+                };
+                if resource.entry.version != listing.version {
+                    talk.note(&format!(
+                        "{resource} is not compared: it was backed up as {}, and is served as {} now",
+                        resource.entry.version, listing.version
+                    ));
+                    continue;
+                }
+                progress.set(format!("comparing {}", listing.resource));
+                current = live.current(listing, Some(resource)).await?;
+            }
+            Head::Object {
+                namespace, name, ..
+            } => {
+                if let Some(current) = &mut current {
+                    side.compare(current, (&namespace, &name), &piece.body)
+                        .await?;
+                }
+            }
+            _ => {}
+        }
+    }
+    side.finish(current.take()).await?;
+    // The backup knows nothing of these.
+    for listing in left {
         progress.set(format!("comparing {}", listing.resource));
-        let backed_up = all.iter().find(|resource| {
-            resource.group == listing.resource.group()
-                && resource.resource == listing.resource.plural()
-        });
-        if let Some(resource) =
-            backed_up.filter(|resource| resource.entry.version != listing.version)
-        {
-            talk.note(&format!(
-                "{resource} is not compared: it was backed up as {}, and is served as {} now",
-                resource.entry.version, listing.version
-            ));
-            continue;
-        }
-        match list(&cluster, &plan, listing, &selectors).await {
-            Ok(live) => side.compare(listing, backed_up, live).await?,
-            Err(LiveError::Cluster(error)) if error.is_forbidden() || error.is_not_found() => {
-                talk.line(&format!(
-                    "ark: {} is not compared: {error}",
-                    listing.resource
-                ));
-                exit = Exit::PartiallyFailed;
-            }
-            Err(LiveError::Cluster(source)) => {
-                let doing = format!("cannot list {}", listing.resource);
-                return Err(Error::Cluster { doing, source });
-            }
-            Err(LiveError::Object(of, source)) => return Err(Error::Document { of, source }),
-        }
+        let current = live.current(listing, None).await?;
+        side.finish(current).await?;
     }
     drop(progress);
-    for resource in &all {
-        let listed = plan.listings.iter().any(|listing| {
-            listing
-                .resource
-                .name
-                .is(&resource.group, &resource.resource)
-        });
-        if !listed {
-            talk.note(&format!(
-                "{resource} is not compared: the cluster is not listed for it"
-            ));
-        }
-    }
     if side.alike > 0 {
         talk.note(&format!(
             "{} more differ only in what the cluster writes by itself",
             grouped(side.alike)
         ));
     }
+    let exit = live.exit;
     Ok((side.sink.finish()?, exit))
+}
+
+/// The backup that is compared.
+struct Asked {
+    name: String,
+    cluster: String,
+    spec: BackupSpec,
+    pieces: Pieces,
+}
+
+impl Asked {
+    async fn new(args: &DiffArgs, context: &Context) -> Result<Asked> {
+        let wanted = Wanted {
+            contents: true,
+            ..Wanted::default()
+        };
+        if context.is_direct() {
+            let repository = context.open().await?;
+            let rows = rows(&repository, &args.cluster).await?;
+            let row = rows.find(&args.before)?;
+            let content = reading::content(&repository, row).await?;
+            let question = Question::Objects {
+                row: Box::new(row.clone()),
+                wanted,
+            };
+            return Ok(Asked {
+                name: row.name.clone(),
+                cluster: row.cluster.id.clone(),
+                spec: content.backup.spec,
+                pieces: reading::ask(repository, question),
+            });
+        }
+        let served = context.serve().await?;
+        let objects = Objects::read(&served, args.cluster.cluster.as_deref()).await?;
+        let chosen = objects.find(&args.before, &served)?;
+        let name = chosen.line.name.clone();
+        let target = Part::Objects(wanted).target(&name);
+        Ok(Asked {
+            cluster: chosen.line.cluster.0.clone(),
+            spec: chosen.found.object.spec.clone(),
+            pieces: fetch(&served, target, &context.env).await?,
+            name,
+        })
+    }
+}
+
+/// The resource that is compared.
+struct Current<'a> {
+    listing: &'a Listing,
+    /// As the backup has it.
+    resource: Option<BackedUpResource>,
+    /// The live objects that the backup was not seen to have.
+    live: Live,
+}
+
+/// The cluster as it is now.
+struct Now<'a> {
+    cluster: &'a Cluster,
+    plan: &'a Plan,
+    selectors: &'a [Selector],
+    talk: &'a Talk,
+    exit: Exit,
+}
+
+impl Now<'_> {
+    /// Lists a resource; `None` if that cannot be done.
+    async fn current<'a>(
+        &mut self,
+        listing: &'a Listing,
+        resource: Option<BackedUpResource>,
+    ) -> Result<Option<Current<'a>>> {
+        match list(self.cluster, self.plan, listing, self.selectors).await {
+            Ok(live) => Ok(Some(Current {
+                listing,
+                resource,
+                live,
+            })),
+            Err(LiveError::Cluster(error)) if error.is_forbidden() || error.is_not_found() => {
+                self.talk.line(&format!(
+                    "ark: {} is not compared: {error}",
+                    listing.resource
+                ));
+                self.exit = Exit::PartiallyFailed;
+                Ok(None)
+            }
+            Err(LiveError::Cluster(source)) => {
+                let doing = format!("cannot list {}", listing.resource);
+                Err(Error::Cluster { doing, source })
+            }
+            Err(LiveError::Object(of, source)) => Err(Error::Document { of, source }),
+        }
+    }
 }
 
 /// Why a resource cannot be listed.
@@ -229,8 +319,6 @@ async fn list(
 
 struct Comparison<'a> {
     cluster: &'a Cluster,
-    reader: &'a Reader,
-    map: &'a MapReader,
     spec: &'a BackupSpec,
     patch: bool,
     sink: Sink<'a>,
@@ -239,89 +327,57 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    /// Compares an object of the backup with the live one.
     async fn compare(
         &mut self,
-        listing: &Listing,
-        backed_up: Option<&BackedUpResource>,
-        mut live: Live,
+        current: &mut Current<'_>,
+        (namespace, name): (&str, &str),
+        stored: &[u8],
     ) -> Result<()> {
-        if let Some(resource) = backed_up {
-            let (from, to) = resource.key_range();
-            let mut range = self.map.range(&from, Some(&to));
-            let mut batch = Vec::with_capacity(BATCH);
-            loop {
-                let next = range.next().await.doing("cannot read the backup")?;
-                let end = next.is_none();
-                batch.extend(next.filter(|(key, _)| *key != from));
-                if batch.len() >= BATCH || end {
-                    let full = std::mem::take(&mut batch);
-                    self.compare_batch(listing, resource, &from, full, &mut live)
-                        .await?;
-                }
-                if end {
-                    break;
-                }
+        let listing = current.listing;
+        let key = qualified(namespace, name);
+        let of = || format!("{} {key}", listing.resource);
+        let now = current.live.remove(key.as_bytes());
+        if let Some(now) = &now {
+            if now.sent == blake3::hash(stored) {
+                return Ok(());
+            }
+            let counting = counts(stored, &listing.resource.name).map_err(unreadable(of()))?;
+            if now.counts == counting {
+                self.alike += 1;
+                return Ok(());
             }
         }
-        // What is left is in the cluster only.
-        for key in live.keys() {
+        let change = match now {
+            Some(_) => Change::Changed,
+            None => Change::Removed,
+        };
+        let (mut before, mut after) = (None, None);
+        if let Some(resource) = current.resource.as_ref().filter(|_| self.patch) {
+            before = Some(resource.complete(stored).map_err(unreadable(of()))?);
+            if now.is_some() {
+                after = self.live_object(listing, namespace, name).await?;
+            }
+        }
+        self.put(listing, change, None, (namespace, name), (before, after))
+    }
+
+    /// What is left is in the cluster only.
+    async fn finish(&mut self, current: Option<Current<'_>>) -> Result<()> {
+        let Some(current) = current else {
+            return Ok(());
+        };
+        for key in current.live.keys() {
             let key = String::from_utf8_lossy(key).into_owned();
             let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
             let lacking = Side {
                 spec: self.spec,
-                resource: backed_up,
+                resource: current.resource.as_ref(),
             };
             let (change, reason) = one_sided(Change::Added, lacking, self.spec, namespace);
-            let after = self.live_object(listing, namespace, name).await?;
-            self.put(listing, change, reason, (namespace, name), (None, after))?;
-        }
-        Ok(())
-    }
-
-    async fn compare_batch(
-        &mut self,
-        listing: &Listing,
-        resource: &BackedUpResource,
-        prefix: &[u8],
-        batch: Vec<(Vec<u8>, Value)>,
-        live: &mut Live,
-    ) -> Result<()> {
-        let values = batch.iter().map(|(_, value)| value.clone()).collect();
-        let stored = self.reader.read_many(values).await;
-        for ((key, _), stored) in batch.iter().zip(stored) {
-            let Some(parsed) = parse_key(key) else {
-                continue;
-            };
-            let stored = stored.doing(format!("cannot read {parsed} from the backup"))?;
-            let now = live.remove(&key[prefix.len()..]);
-            if let Some(now) = &now {
-                if now.sent == blake3::hash(&stored) {
-                    continue;
-                }
-                let stored = counts(&stored, &listing.resource.name)
-                    .map_err(unreadable(parsed.to_string()))?;
-                if now.counts == stored {
-                    self.alike += 1;
-                    continue;
-                }
-            }
-            let change = match now {
-                Some(_) => Change::Changed,
-                None => Change::Removed,
-            };
-            let (namespace, name) = (parsed.namespace.as_str(), parsed.name.as_str());
-            let (mut before, mut after) = (None, None);
-            if self.patch {
-                before = Some(
-                    resource
-                        .complete(&stored)
-                        .map_err(unreadable(parsed.to_string()))?,
-                );
-                if now.is_some() {
-                    after = self.live_object(listing, namespace, name).await?;
-                }
-            }
-            self.put(listing, change, None, (namespace, name), (before, after))?;
+            let after = self.live_object(current.listing, namespace, name).await?;
+            let names = (namespace, name);
+            self.put(current.listing, change, reason, names, (None, after))?;
         }
         Ok(())
     }

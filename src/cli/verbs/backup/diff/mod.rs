@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::cli::args::backup::DiffArgs;
 use crate::cli::args::global::Output;
 use crate::cli::context::Context;
-use crate::cli::difference::{Difference, Tally};
+use crate::cli::difference::{Shown, Tally};
 use crate::cli::error::{Error, Result};
 use crate::cli::exit::Exit;
 use crate::cli::printer::Printer;
+use crate::server::reading::Difference;
 
 pub async fn run(args: DiffArgs, context: &mut Context) -> Result<Exit> {
     let interrupt = context.interrupt.clone();

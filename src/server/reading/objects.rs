@@ -1,4 +1,4 @@
-//! The objects of a backup as the read-only verbs need them: by the name a person types, and as they were served.
+//! The objects of a backup as readers need them: by the name a person types, and as they were served.
 //!
 //! A resource is found without asking any cluster, through the entries that the backup itself holds. Those are read by
 //! jumping from entry to entry, not by walking over the objects between them.
@@ -10,12 +10,12 @@ use ark_engine::{MapReader, Reader};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Doing, Error, Result};
+use super::error::{Doing, ReadError, Result};
 use crate::api::ResourceEntry;
 use crate::restore::backup::behind;
 
 /// A resource of a backup.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackedUpResource {
     /// The API group; empty for the core group.
@@ -142,10 +142,11 @@ pub async fn resources(
                 .read(&value)
                 .await
                 .doing(format!("cannot read the entry of {parsed} in {backup}"))?;
-            let entry = ResourceEntry::from_bytes(&bytes).map_err(|source| Error::Document {
-                of: format!("{parsed} in {backup}"),
-                source,
-            })?;
+            let entry =
+                ResourceEntry::from_bytes(&bytes).map_err(|source| ReadError::Document {
+                    of: format!("{parsed} in {backup}"),
+                    source,
+                })?;
             found.push(BackedUpResource {
                 group: parsed.group.clone(),
                 resource: parsed.resource.clone(),
@@ -171,7 +172,7 @@ pub fn resolve<'a>(
     resources
         .iter()
         .find(|resource| resource.is(name, group))
-        .ok_or_else(|| Error::NoResource {
+        .ok_or_else(|| ReadError::NoResource {
             backup: backup.to_owned(),
             resource: text.to_owned(),
         })
@@ -179,9 +180,14 @@ pub fn resolve<'a>(
 
 /// `namespace/name`, or `name`.
 pub fn object_name(key: &ObjectKey) -> String {
-    match key.namespace.as_str() {
-        "" => key.name.clone(),
-        namespace => format!("{namespace}/{}", key.name),
+    qualified(&key.namespace, &key.name)
+}
+
+/// `namespace/name`, or `name`.
+pub fn qualified(namespace: &str, name: &str) -> String {
+    match namespace {
+        "" => name.to_owned(),
+        namespace => format!("{namespace}/{name}"),
     }
 }
 
