@@ -435,6 +435,10 @@ async fn helm_installs_renews_and_removes_a_server_that_works() {
     assert_eq!(image, "i:2");
     assert_eq!(api.get(&binding).await.unwrap_err().code(), Some(404));
 
+    // What Helm keeps, ark does not touch.
+    let refused = served.admin().run(&["upgrade", "--image", "i:3"]);
+    refused.refuses(1, &["does not say how it was installed"]);
+
     // With backups there, and whether or not a server runs.
     helm(&["uninstall", "--wait", "--timeout", "60s"], None);
     let gone = [
