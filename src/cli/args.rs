@@ -5,6 +5,7 @@
 //! apart: [`Command::verb`] folds them into one [`Verb`].
 
 pub mod backup;
+pub mod client;
 pub mod filters;
 pub mod global;
 pub mod install;
@@ -23,7 +24,10 @@ use clap::{Args, Parser, Subcommand};
 use super::{env, exit};
 use backup::{
     BackupCancelArgs, BackupCommand, BackupCreateArgs, BackupDeleteArgs, BackupDescribeArgs,
-    BackupGetArgs, CatArgs, DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
+    BackupDownloadArgs, BackupGetArgs, CatArgs, DiffArgs, LogsArgs, LsArgs, UndeleteArgs,
+};
+use client::{
+    ClientCommand, ConfigCommand, ConfigGetArgs, ConfigSetArgs, ConfigUnsetArgs, DebugArgs,
 };
 use global::GlobalArgs;
 use install::{InstallArgs, UninstallArgs, UpgradeArgs};
@@ -118,6 +122,9 @@ pub enum Command {
     /// Same as `ark backup diff`
     #[command(subcommand, hide = true)]
     Diff(OfBackup<DiffArgs>),
+    /// Same as `ark backup download`
+    #[command(subcommand, hide = true)]
+    Download(OfBackup<BackupDownloadArgs>),
     /// Same as `ark backup cancel`, `ark restore cancel`
     #[command(subcommand, hide = true)]
     Cancel(CancelCommand),
@@ -151,6 +158,11 @@ pub enum Command {
     Uninstall(UninstallArgs),
     /// Run the server for ark's custom resources
     Server(ServerArgs),
+    /// Collect what helps to find out what is wrong with a server, without secrets
+    Debug(DebugArgs),
+    /// Settings that are used where no flag says otherwise
+    #[command(subcommand)]
+    Client(ClientCommand),
 
     /// Print the completion script of a shell
     Completion(CompletionArgs),
@@ -313,6 +325,7 @@ pub enum Verb {
     Ls(LsArgs),
     Cat(CatArgs),
     Diff(DiffArgs),
+    BackupDownload(BackupDownloadArgs),
     BackupCancel(BackupCancelArgs),
     BackupDelete(BackupDeleteArgs),
     Undelete(UndeleteArgs),
@@ -341,6 +354,10 @@ pub enum Verb {
     Upgrade(UpgradeArgs),
     Uninstall(UninstallArgs),
     Server(ServerArgs),
+    Debug(DebugArgs),
+    ConfigGet(ConfigGetArgs),
+    ConfigSet(ConfigSetArgs),
+    ConfigUnset(ConfigUnsetArgs),
     Completion(CompletionArgs),
     Man(ManArgs),
     Version,
@@ -357,6 +374,18 @@ impl Verb {
 }
 
 impl Command {
+    /// Whether the user's own settings count for it. A server has no user, and who mends a file of settings must not need it.
+    pub fn heeds_config(&self) -> bool {
+        !matches!(
+            self,
+            Command::Server(_)
+                | Command::Client(_)
+                | Command::Completion(_)
+                | Command::Man(_)
+                | Command::Version
+        )
+    }
+
     /// What this command logs when nothing is said.
     pub fn usual_log(&self) -> Option<&'static str> {
         match self {
@@ -393,6 +422,8 @@ impl Command {
             Command::Backup(BackupCommand::Diff(args)) | Command::Diff(OfBackup::Backup(args)) => {
                 Verb::Diff(args)
             }
+            Command::Backup(BackupCommand::Download(args))
+            | Command::Download(OfBackup::Backup(args)) => Verb::BackupDownload(args),
             Command::Backup(BackupCommand::Cancel(args))
             | Command::Cancel(CancelCommand::Backup(args)) => Verb::BackupCancel(args),
             Command::Backup(BackupCommand::Delete(args))
@@ -443,6 +474,12 @@ impl Command {
             Command::Upgrade(args) => Verb::Upgrade(args),
             Command::Uninstall(args) => Verb::Uninstall(args),
             Command::Server(args) => Verb::Server(args),
+            Command::Debug(args) => Verb::Debug(args),
+            Command::Client(ClientCommand::Config(command)) => match command {
+                ConfigCommand::Get(args) => Verb::ConfigGet(args),
+                ConfigCommand::Set(args) => Verb::ConfigSet(args),
+                ConfigCommand::Unset(args) => Verb::ConfigUnset(args),
+            },
             Command::Completion(args) => Verb::Completion(args),
             Command::Man(args) => Verb::Man(args),
             Command::Version => Verb::Version,
@@ -523,7 +560,7 @@ mod tests {
         ] {
             let global = parse(line).global;
             assert_eq!(global.repository.repo.as_deref(), Some("file:///r"));
-            assert_eq!(global.output.output, global::Output::Json);
+            assert_eq!(global.output.output, Some(global::Output::Json));
         }
     }
 }

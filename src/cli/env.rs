@@ -47,6 +47,7 @@ variables! {
     LOG_LEVEL "ARK_LOG_LEVEL" "error, warn, info, debug, trace, or a filter like ark_engine=debug (--log-level)";
     KUBECONFIG "KUBECONFIG" "kubeconfig files, as kubectl reads them (--kubeconfig)";
     XDG_CACHE_HOME "XDG_CACHE_HOME" "the cache is its folder `ark` (default ~/.cache)";
+    XDG_CONFIG_HOME "XDG_CONFIG_HOME" "the settings of `ark client config` are in its folder `ark` (default ~/.config)";
     XDG_STATE_HOME "XDG_STATE_HOME" "the state is its folder `ark` (default ~/.local/state)";
     HOME "HOME" "the user's home";
 }

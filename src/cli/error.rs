@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
+use super::config::ConfigError;
 use super::exit::Exit;
 use super::interrupt::Interrupted;
 use super::prompt::PromptError;
@@ -26,6 +27,9 @@ pub enum Error {
     /// The settings make no sense.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The user's own settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No repository is named.
     #[error("no repository is named")]
     NoRepository,
@@ -372,6 +376,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Settings(_)
+            | Error::Config(_)
             | Error::NoRepository
             | Error::Unconfirmed { .. }
             | Error::Name(_)
@@ -423,6 +428,7 @@ impl Error {
     pub fn hints(&self) -> Vec<String> {
         let hint = match self {
             Error::Settings(error) => return error.hint().into_iter().collect(),
+            Error::Config(error) => return error.hint().into_iter().collect(),
             Error::Engine { source, .. } => return source.hint().into_iter().collect(),
             Error::Cluster { source, .. } => return source.hint().into_iter().collect(),
             Error::Unasked { source } => {

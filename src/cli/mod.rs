@@ -3,8 +3,10 @@
 //! [`run`] is all of it: it never panics on input, writes data to stdout and talk to stderr, and returns a documented
 //! exit code ([`exit::Exit`]).
 
+pub mod archive;
 pub mod args;
 pub mod catalog;
+pub mod config;
 pub mod context;
 pub mod difference;
 pub mod download;
@@ -15,6 +17,7 @@ pub mod interrupt;
 pub mod printer;
 pub mod progress;
 pub mod prompt;
+pub mod redact;
 pub mod select;
 pub mod served;
 pub mod settings;
@@ -30,8 +33,10 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 use tracing_subscriber::EnvFilter;
 
+use args::global::GlobalArgs;
 use args::server::LogFormat;
-use args::{Cli, Verb};
+use args::{Cli, Command, Verb};
+use config::ClientConfig;
 use context::Context;
 use env::Environment;
 use error::{Error, Result};
@@ -56,10 +61,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     cli.global.output.usual_log = cli.command.usual_log();
     let talk = Talk::stderr(cli.global.output.quiet);
-    let exit = match Settings::resolve(cli.global, &Environment::of_process()) {
-        Ok(settings) => execute(cli.command.verb(), settings, &talk),
-        Err(error) => Err(error.into()),
-    };
+    let exit = settings(cli.global, &cli.command)
+        .and_then(|settings| execute(cli.command.verb(), settings, &talk));
     prompt::restore_terminal();
     exit.unwrap_or_else(|error| {
         let exit = error.exit();
@@ -68,6 +71,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         exit
     })
+}
+
+fn settings(args: GlobalArgs, command: &Command) -> Result<Settings> {
+    let environment = Environment::of_process();
+    let config = match command.heeds_config() {
+        true => ClientConfig::read(settings::config_file(&environment).as_deref())?,
+        false => ClientConfig::default(),
+    };
+    Ok(Settings::resolve(args, &environment, &config)?)
 }
 
 fn execute(verb: Verb, settings: Settings, talk: &Talk) -> Result<Exit> {

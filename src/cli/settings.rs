@@ -12,6 +12,7 @@ use ark_engine::store::StoreOptions;
 use secrecy::SecretString;
 
 use super::args::global::{GlobalArgs, Output, StoreArgs};
+use super::config::ClientConfig;
 use super::env::{self, Environment, Variable};
 use super::size::parse_size;
 
@@ -177,6 +178,8 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Folder of the state; `None`: there is no home to keep it in.
     pub state_dir: Option<PathBuf>,
+    /// The user's own settings; `None`: there is no home to keep them in.
+    pub config_file: Option<PathBuf>,
     /// How results are printed.
     pub output: Output,
     /// No remarks on stderr.
@@ -186,8 +189,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Resolves the arguments against the environment.
-    pub fn resolve(args: GlobalArgs, env: &Environment) -> Result<Settings, SettingsError> {
+    /// Resolves the arguments against the environment, and against the user's own settings where neither says anything.
+    pub fn resolve(
+        args: GlobalArgs,
+        env: &Environment,
+        config: &ClientConfig,
+    ) -> Result<Settings, SettingsError> {
+        let kubeconfig = args.kube.kubeconfig.clone().or_else(|| {
+            let set = env.os(env::KUBECONFIG).is_some();
+            config.kubeconfig.clone().filter(|_| !set)
+        });
         let of_repository = of_repository(&args);
         let unlock = unlock(&args, env)?;
         let memory = number(args.tuning.memory, env, env::MEMORY)?.unwrap_or(DEFAULT_MEMORY);
@@ -223,19 +234,26 @@ impl Settings {
             },
             kube: KubeSettings {
                 namespace: text(args.kube.namespace, env, env::NAMESPACE)?
+                    .or_else(|| config.namespace.clone())
                     .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
-                kubeconfig: args.kube.kubeconfig,
-                context: args.kube.kubecontext,
+                kubeconfig,
+                context: args.kube.kubecontext.or_else(|| config.kubecontext.clone()),
             },
             memory,
             cache_dir,
             state_dir: path(env, env::STATE_DIR)
                 .or_else(|| in_home(env, env::XDG_STATE_HOME, ".local/state")),
-            output: args.output.output,
+            config_file: config_file(env),
+            output: args.output.output.or(config.output()).unwrap_or_default(),
             quiet: args.output.quiet,
             log_filter,
         })
     }
+}
+
+/// Where the user's own settings are.
+pub fn config_file(env: &Environment) -> Option<PathBuf> {
+    Some(in_home(env, env::XDG_CONFIG_HOME, ".config")?.join("config.json"))
 }
 
 /// Variables are set once for all that somebody does; a flag is meant.
@@ -388,7 +406,11 @@ mod tests {
     fn resolve(line: &str, variables: &[(Variable, &str)]) -> Result<Settings, SettingsError> {
         let line = format!("ark backup get {line}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        Settings::resolve(cli.global, &Environment::of(variables))
+        Settings::resolve(
+            cli.global,
+            &Environment::of(variables),
+            &ClientConfig::default(),
+        )
     }
 
     #[test]
@@ -435,6 +457,41 @@ mod tests {
         assert_eq!(settings.cache_dir, Some("/c/ark".into()));
         assert_eq!(settings.state_dir, Some("/home/u/.local/state/ark".into()));
         assert_eq!(resolve("", &[]).unwrap().cache_dir, None);
+    }
+
+    /// Flag, variable, file.
+    #[test]
+    fn the_users_own_settings_come_last() {
+        let mut config = ClientConfig::default();
+        for (key, value) in [
+            ("namespace", "filed"),
+            ("kubeconfig", "/filed"),
+            ("kubecontext", "filed"),
+            ("output", "yaml"),
+        ] {
+            config.set(key, Some(value)).unwrap();
+        }
+        let resolve = |line: &str, variables: &[(Variable, &str)]| {
+            let cli = Cli::try_parse_from(format!("ark {line} version").split_whitespace());
+            let environment = Environment::of(variables);
+            let settings = Settings::resolve(cli.unwrap().global, &environment, &config);
+            let settings = settings.unwrap();
+            (settings.kube, settings.output)
+        };
+        let (kube, output) = resolve("", &[]);
+        assert_eq!(kube.namespace, "filed");
+        assert_eq!(kube.kubeconfig, Some("/filed".into()));
+        assert_eq!(kube.context.as_deref(), Some("filed"));
+        assert_eq!(output, Output::Yaml);
+        let variables = [(env::NAMESPACE, "set"), (env::KUBECONFIG, "/set")];
+        let (kube, _) = resolve("", &variables);
+        assert_eq!((kube.namespace.as_str(), kube.kubeconfig), ("set", None));
+        let line = "-n said --kubeconfig /said --kubecontext said -o table";
+        let (kube, output) = resolve(line, &variables);
+        assert_eq!(kube.namespace, "said");
+        assert_eq!(kube.kubeconfig, Some("/said".into()));
+        assert_eq!(kube.context.as_deref(), Some("said"));
+        assert_eq!(output, Output::Table);
     }
 
     #[test]

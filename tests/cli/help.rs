@@ -24,8 +24,8 @@ fn collect(command: &Command, path: &str, leaves: &mut Vec<(String, Command)>) {
         let path = format!("{path}-{}", sub.get_name());
         // VERB NOUN shows the same arguments as NOUN VERB: one of them is enough.
         let mirrored = [
-            "create", "get", "describe", "logs", "ls", "cat", "diff", "cancel", "pause", "unpause",
-            "set", "delete", "undelete", "init", "info",
+            "create", "get", "describe", "logs", "ls", "cat", "diff", "download", "cancel",
+            "pause", "unpause", "set", "delete", "undelete", "init", "info",
         ];
         if mirrored.contains(&sub.get_name()) && command.get_name() == "ark" {
             continue;

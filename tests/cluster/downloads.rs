@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::debug::unpacked;
 use crate::operations::fill;
 use crate::served::{NAMESPACE, Served};
 
@@ -236,12 +237,68 @@ async fn what_a_backup_holds_is_read_through_the_server() {
     let (through, at_hand) = both(&ark, &direct, &json);
     assert_eq!(through.json()["resources"], at_hand.json()["resources"]);
 
+    as_files(&ark, &direct);
+    the_users_own_settings(&ark);
     restores(&ark, &direct);
     what_cannot_be_read_is_told(&ark);
     // Who asked has taken everything away.
     assert_eq!(requests(&served).await, []);
     another_replica_gives_it_too(&mut served).await;
     served.stop();
+}
+
+fn as_files(ark: &Ark, direct: &Ark) {
+    let line = ["backup", "download", "one", "--file"];
+    let ran = ark.run(&[&line[..], &["served.tar.gz"]].concat()).done();
+    let (count, _) = ran.stdout.split_once(" objects of one in ").unwrap();
+    let at_hand = [&line[..], &["direct.tar.gz"]].concat();
+    direct.run(&at_hand).done();
+    let files = unpacked(&ark.home().join("served.tar.gz"));
+    assert_eq!(files, unpacked(&ark.home().join("direct.tar.gz")));
+    assert_eq!(files.len().to_string(), count);
+    let keys = &files["resources/secrets/namespaces/app/keys.json"];
+    let keys: Value = serde_json::from_slice(keys).unwrap();
+    assert_eq!(
+        (&keys["kind"], &keys["apiVersion"]),
+        (&json!("Secret"), &json!("v1"))
+    );
+    assert!(
+        files.contains_key("resources/namespaces/cluster/app.json"),
+        "{:?}",
+        files.keys()
+    );
+    // What is there stays, and what breaks leaves nothing.
+    let ran = ark.run(&[&line[..], &["served.tar.gz"]].concat());
+    ran.exits(1).says(&["cannot write served.tar.gz"]);
+    ark.run(&["backup", "download", "one"]).done();
+    assert!(ark.home().join("one-data.tar.gz").exists());
+}
+
+fn the_users_own_settings(ark: &Ark) {
+    let config = |line: &[&str]| ark.run(&[&["client", "config"], line].concat());
+    config(&["set", "namespace=elsewhere", "output=name"]).done();
+    let shown = config(&["get"]).done().stdout;
+    assert_eq!(
+        shown,
+        "namespace: elsewhere\nkubeconfig: <NOT SET>\nkubecontext: <NOT SET>\noutput: name\n"
+    );
+    let ran = ark.run(&["backup", "get"]).done();
+    ran.says(&["namespace elsewhere", "no backups found"]);
+    let ran = ark.run(&["backup", "get", "one", "-n", NAMESPACE]).done();
+    assert_eq!(ran.stdout, "backup.ark.heptio.com/one\n");
+    let named = ark.with("ARK_NAMESPACE", NAMESPACE);
+    let ran = named.run(&["backup", "get", "one", "-o", "json"]).done();
+    assert_eq!(ran.json()["kind"], "Backup");
+    config(&["set", "colour=red"]).refuses(2, &["there is no setting \"colour\"", "namespace"]);
+    let file = ark.home().join(".config/ark/config.json");
+    std::fs::write(&file, "{\"colour\": 1}").unwrap();
+    let ran = ark.run(&["backup", "get"]);
+    ran.refuses(2, &["the settings in", "do not parse", "colour"]);
+    ark.run(&["version"]).done();
+    std::fs::remove_file(&file).unwrap();
+    config(&["set", "output=json"]).done();
+    config(&["unset", "output"]).done();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}\n");
 }
 
 fn restores(ark: &Ark, direct: &Ark) {

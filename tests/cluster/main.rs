@@ -8,6 +8,7 @@ mod chaos;
 mod chart;
 mod client;
 mod damage;
+mod debug;
 mod definitions;
 mod downloads;
 mod examples;

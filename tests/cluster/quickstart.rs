@@ -179,6 +179,13 @@ async fn an_application_comes_back_through_a_server_in_a_pod() {
     )
     .await;
     assert_eq!(backup["status"]["phase"], "Completed", "{backup:#}");
+    // Through the apiserver, the Service and the pod: this process has no credentials for MinIO.
+    let listed = ark.run(&["backup", "ls", "nginx-backup", "-o", "name"]);
+    let listed = listed.done().stdout;
+    assert!(
+        listed.contains("deployments.apps/nginx-example/nginx-deployment\n"),
+        "{listed}"
+    );
 
     api.delete("/api/v1/namespaces/nginx-example")
         .await

@@ -1,5 +1,7 @@
 //! `ark backup …`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
@@ -24,6 +26,8 @@ pub enum BackupCommand {
     Cat(CatArgs),
     /// Compare two backups, or a backup and the cluster
     Diff(DiffArgs),
+    /// Write the objects of a backup into a tar.gz
+    Download(BackupDownloadArgs),
     /// Stop backups that the server is making; nothing of them is kept
     Cancel(BackupCancelArgs),
     /// Delete backups
@@ -169,6 +173,23 @@ pub struct CatArgs {
     /// The object
     #[arg(value_name = "[NAMESPACE/]NAME")]
     pub object: Option<String>,
+    /// Which cluster's.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `ark backup download`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The files are resources/RESOURCE/namespaces/NAMESPACE/NAME.json and resources/RESOURCE/cluster/NAME.json,\n\
+                        Secrets too. What is at FILE is not overwritten."
+)]
+pub struct BackupDownloadArgs {
+    /// The backup (name or id)
+    pub name: String,
+    /// Where to write it [default: NAME-data.tar.gz]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Which cluster's.
     #[command(flatten)]
     pub cluster: ClusterArgs,

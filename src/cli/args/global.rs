@@ -123,16 +123,8 @@ pub struct TuningArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// How to print the result
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        hide_default_value = true
-    )]
-    pub output: Output,
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
     /// Say more on stderr (-v, -vv, -vvv)
     #[arg(short, long, global = true, action = ArgAction::Count, hide_short_help = true)]
     pub verbose: u8,

@@ -1,7 +1,9 @@
 //! The verbs: one file each. A verb gets its arguments and a [`Context`], and returns how it ended.
 
 mod backup;
+mod client;
 mod completion;
+mod debug;
 mod forget;
 mod install;
 mod location;
@@ -55,6 +57,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Ls(args) => backup::ls::run(args, context).await,
         Verb::Cat(args) => backup::cat::run(args, context).await,
         Verb::Diff(args) => backup::diff::run(args, context).await,
+        Verb::BackupDownload(args) => backup::download::run(args, context).await,
         Verb::BackupCancel(args) => backup::cancel::run(args, context).await,
         Verb::BackupDelete(args) => backup::delete::run(args, context).await,
         Verb::Undelete(args) => backup::undelete::run(args, context).await,
@@ -83,6 +86,10 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<Exit> {
         Verb::Upgrade(args) => install::upgrade(args, context).await,
         Verb::Uninstall(args) => install::uninstall(args, context).await,
         Verb::Server(args) => server::run(args, context).await,
+        Verb::Debug(args) => debug::run(args, context).await,
+        Verb::ConfigGet(args) => client::get(args, context),
+        Verb::ConfigSet(args) => client::set(args, context),
+        Verb::ConfigUnset(args) => client::unset(args, context),
         Verb::Completion(args) => completion::run(args, context),
         Verb::Man(args) => man::run(args, context),
         Verb::Version => version::run(context),
