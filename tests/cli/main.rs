@@ -7,6 +7,7 @@
 mod bad_input;
 mod frozen;
 mod help;
+mod image;
 mod install;
 mod prune;
 mod run;
