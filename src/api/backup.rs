@@ -198,7 +198,16 @@ pub struct BackupStatus {
     /// How many bytes it added to the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_bytes: Option<u64>,
-    /// How many hooks were run in pods.
+    /// Whether the hooks after it are still to be run: also if the server is interrupted, after its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_hooks_due: Option<bool>,
+    /// How many of the hooks before it are done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_hooks_done: Option<u32>,
+    /// How many of the hooks after it are done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_hooks_done: Option<u32>,
+    /// How many hooks were run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook_status: Option<HookStatus>,
     /// Pods (`namespace/name`) whose post hooks are still to be run: also if the server is interrupted, after its next start.
@@ -231,6 +240,9 @@ impl BackupStatus {
             "logicalBytes": null,
             "addedBytes": null,
             "hookStatus": null,
+            "afterHooksDue": null,
+            "beforeHooksDone": null,
+            "afterHooksDone": null,
             "postHooksDue": null,
             "validationErrors": null,
             "failureReason": null,

@@ -2,6 +2,8 @@
 //!
 //! The fields are Velero's where they mean the same. What they lead to is decided in `hooks`.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,14 @@ pub struct BackupHooks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub resources: Vec<BackupResourceHooks>,
+    /// What is done before anything else, one after the other. A hook that fails with Fail ends it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub before: Vec<OperationHook>,
+    /// What is done when it is known how it went: always, if those before were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub after: Vec<OperationHook>,
 }
 
 /// Commands to run in some of the pods that a backup takes.
@@ -90,6 +100,14 @@ pub struct RestoreHooks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub resources: Vec<RestoreResourceHooks>,
+    /// What is done before anything else, one after the other. A hook that fails with Fail ends it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub before: Vec<OperationHook>,
+    /// What is done when it is known how it went: always, if those before were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub after: Vec<OperationHook>,
 }
 
 /// What is done in some of the pods that a restore creates.
@@ -182,6 +200,109 @@ fn free_objects(_: &mut SchemaGenerator) -> Schema {
         "maxItems": 16,
         "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
     })
+}
+
+/// What is done before or after a whole backup or restore: a command, a Job or a request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.exec), has(self.job), has(self.http)].filter(given, given).size() == 1")
+    .message("give one of exec, job and http"))]
+pub struct OperationHook {
+    /// What logs call it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// A command in a pod of a workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<OperationExec>,
+    /// A Job: a pod of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<OperationJob>,
+    /// A request to a webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<OperationHttp>,
+    /// What a failure means; absent means Fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnError>,
+    /// How long to wait for its end; absent means 30s, and 10m for a Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<GoDuration>,
+}
+
+/// A command in a pod of a workload: the first by name of those that run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationExec {
+    /// Where the workload is.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// What it is.
+    pub kind: WorkloadKind,
+    /// What it is called.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The container; absent means the first one of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+    /// The program and its arguments. `$(ARK_NAME)`, `$(ARK_PHASE)` and the like are filled in.
+    #[schemars(length(min = 1, max = 64))]
+    pub command: Vec<String>,
+}
+
+/// What has pods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// A StatefulSet.
+    #[default]
+    StatefulSet,
+    /// A Deployment.
+    Deployment,
+    /// A DaemonSet.
+    DaemonSet,
+    /// A pod itself.
+    Pod,
+}
+
+/// A Job that is made, waited for and deleted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationJob {
+    /// Where it is made; absent means the namespace of ark's own objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The Job, as the `jobTemplate` of a CronJob. Its containers are told `ARK_NAME`, `ARK_PHASE` and the like.
+    #[schemars(schema_with = "free_object")]
+    pub template: serde_json::Value,
+}
+
+/// A request to a webhook.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationHttp {
+    /// Where to: `http://` or `https://`.
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: String,
+    /// The method; absent means POST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub method: Option<String>,
+    /// Headers. `$(ARK_NAME)`, `$(ARK_PHASE)` and the like are filled in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The body, with `$(ARK_PHASE)` and the like filled in; absent means an object with `kind`, `name`, `phase` and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65_536))]
+    pub body: Option<String>,
+    /// The status codes that mean that it went well; none means 200 to 299.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub expected_status: Vec<u16>,
+}
+
+/// An object that the apiserver checks when it is used.
+fn free_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// What a hook that fails means.

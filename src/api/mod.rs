@@ -33,7 +33,8 @@ pub use download::{
 pub use duration::GoDuration;
 pub use hooks::{
     BackupHook, BackupHooks, BackupResourceHooks, ExecHook, HookStatus, InitHook, OnError,
-    RestoreExecHook, RestoreHook, RestoreHooks, RestoreResourceHooks,
+    OperationExec, OperationHook, OperationHttp, OperationJob, RestoreExecHook, RestoreHook,
+    RestoreHooks, RestoreResourceHooks, WorkloadKind,
 };
 pub use location::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, BackupStorageLocationStatus,

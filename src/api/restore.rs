@@ -194,7 +194,16 @@ pub struct RestoreStatus {
     /// How much of it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<RestoreProgress>,
-    /// How many hooks were run in pods.
+    /// Whether the hooks after it are still to be run: also if the server is interrupted, after its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_hooks_due: Option<bool>,
+    /// How many of the hooks before it are done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_hooks_done: Option<u32>,
+    /// How many of the hooks after it are done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_hooks_done: Option<u32>,
+    /// How many hooks were run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook_status: Option<HookStatus>,
     /// How many warnings its log holds.

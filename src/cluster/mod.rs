@@ -29,5 +29,5 @@ pub use list::{ListOptions, Lister};
 pub use object::{ObjectMetaView, OwnerView};
 pub use page::{Item, Page};
 pub use resolve::{ResolveError, Resolved};
-pub use resource::{Resource, Verbs};
+pub use resource::{Resource, Verbs, encoded};
 pub use select::{Selector, SelectorError};

@@ -99,6 +99,13 @@ impl fmt::Display for Resource {
 }
 
 /// Appends text as one path segment or query value.
+/// A text as a part of a query.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    push_encoded(&mut out, text);
+    out
+}
+
 pub(super) fn push_encoded(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {

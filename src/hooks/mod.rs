@@ -1,4 +1,5 @@
-//! Hooks: commands that users have run in their pods around a backup, and in restored pods.
+//! Hooks: commands that users have run in their pods around a backup, and in restored pods; and what is done
+//! around a whole backup or restore ([`operation`]).
 //!
 //! What is run is decided before anything is: annotations ([`annotations`]) and the spec ([`rules`]) make a [`Plan`], a value
 //! that can be printed, and [`run`] carries it out through an [`Executor`]. What this guarantees:
@@ -10,6 +11,9 @@
 
 pub mod annotations;
 mod exec;
+mod http;
+mod job;
+pub mod operation;
 mod output;
 mod plan;
 mod pods;
@@ -21,8 +25,10 @@ pub mod run;
 mod tests;
 pub mod wait;
 mod websocket;
+mod workload;
 
 pub use exec::{ExecError, Executor, Target};
+pub use operation::{Around, Subject, When};
 pub use output::Output;
 pub use plan::{Hook, Plan, PodHooks, PodName, Stage};
 pub use pods::{Pod, Scope, find, named};

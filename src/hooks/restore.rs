@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::annotations::{self, INIT_RESTORE, MARK_RESTORE, POST_RESTORE};
+use super::operation;
 use super::plan::{Hook, PodName, TIMEOUT};
 use super::pods::Pod;
 use super::report::{Level, Line};
@@ -89,6 +90,9 @@ impl RestoreRules {
         discovery: &Discovery,
     ) -> Result<RestoreRules, Vec<HookError>> {
         let mut errors = Vec::new();
+        if let Some(hooks) = spec {
+            errors.extend(operation::check(hooks.before.iter().chain(&hooks.after)));
+        }
         let resources = spec.map(|hooks| hooks.resources.as_slice());
         let mut rules = Vec::new();
         for written in resources.unwrap_or_default() {

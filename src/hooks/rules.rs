@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::operation;
 use super::plan::Stage;
 use super::pods::Pod;
 use crate::api::{BackupHook, BackupHooks, BackupResourceHooks, ExecHook, LabelSelector};
@@ -54,6 +55,14 @@ pub enum HookError {
         /// Why.
         why: String,
     },
+    /// A hook around the whole operation.
+    #[error("hook {hook}: {why}")]
+    Operation {
+        /// The hook's name.
+        hook: String,
+        /// Why.
+        why: String,
+    },
     /// Nothing is to be run.
     #[error("hook {hook}: a command is empty")]
     NoCommand {
@@ -73,6 +82,9 @@ impl HookError {
                 "leave out includedResources and excludedResources of the hook".to_owned()
             }
             HookError::Container { .. } => "give it a name and an image, as in a pod".to_owned(),
+            HookError::Operation { .. } => {
+                "`kubectl explain backup.spec.hooks` says what there is".to_owned()
+            }
             HookError::NoCommand { .. } => "name a program".to_owned(),
         }
     }
@@ -189,6 +201,9 @@ impl Rules {
         discovery: &Discovery,
         errors: &mut Vec<HookError>,
     ) -> Rules {
+        if let Some(hooks) = spec {
+            errors.extend(operation::check(hooks.before.iter().chain(&hooks.after)));
+        }
         let resources = spec.map(|hooks| hooks.resources.as_slice());
         let rules = resources.unwrap_or_default().iter().map(|written| {
             let commands = |hooks: &[BackupHook]| -> Vec<ExecHook> {

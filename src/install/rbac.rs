@@ -2,7 +2,7 @@
 //!
 //! Three parts, each with a binding of its own, so that one can be taken away:
 //!
-//! * its own objects, in its own namespace alone: ark's kinds, the Lease, Events, its Secrets;
+//! * its own objects, in its own namespace alone: ark's kinds, the Lease, Events, its Secrets, the Jobs of hooks;
 //! * listing everything. A backup only lists, and that is less than it sounds: `get` on all resources would also be `get` on `pods/exec`
 //!   and `nodes/proxy`, which is running commands in other people's pods;
 //! * everything, for restores. What a restore creates is not known in advance: it includes resources of definitions that the backup
@@ -117,6 +117,9 @@ fn own() -> Value {
         },
         { "apiGroups": ["ark.heptio.com"], "resources": statuses, "verbs": ["get", "update", "patch"] },
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
+        // Hooks around a backup: a Job of theirs is made, waited for, read and deleted, in this namespace.
+        { "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create", "delete"] },
+        { "apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"] },
         { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
         // Credentials are read, the key of a repository is made where there is none, and none is ever changed.
         { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create"] },

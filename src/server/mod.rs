@@ -4,6 +4,7 @@
 //! compares what is with what should be and takes one step that may be repeated, so that a process may end anywhere and the next one goes
 //! on. When the lease is lost the process ends: nothing of it can write any more, whatever it was in the middle of.
 
+mod around;
 mod backoff;
 pub mod bucket;
 mod cache;

@@ -4,6 +4,7 @@
 //! The pods write into a folder of this machine, which is the journal that is looked at.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ark::api::{Backup, BackupPhase, BackupStatus, Restore, RestorePhase, RestoreStatus};
@@ -12,6 +13,8 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::served::Served;
 
@@ -208,6 +211,7 @@ async fn pods_are_frozen_and_thawed_around_a_backup() {
     what_a_killed_server_froze_is_thawed(&mut world).await;
     without_a_server(&mut world).await;
     what_makes_no_sense_is_refused(&mut world).await;
+    around_the_whole(&mut world).await;
     restored_pods_are_prepared(&mut world).await;
     world.served.stop();
 }
@@ -430,6 +434,306 @@ async fn what_makes_no_sense_is_refused(world: &mut World) {
         errors.contains("hooks: hook web-hooks is for no pods"),
         "{errors}"
     );
+}
+
+/// A webhook that notes what it is told and answers with this status.
+struct Webhook {
+    url: String,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Webhook {
+    async fn answering(status: &'static str) -> Webhook {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&told);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                let text = loop {
+                    let mut buffer = [0; 4096];
+                    let read = stream.read(&mut buffer).await.unwrap();
+                    request.extend_from_slice(&buffer[..read]);
+                    let text = String::from_utf8_lossy(&request).into_owned();
+                    let length = text.lines().find_map(|line| {
+                        let (name, value) = line.split_once(": ")?;
+                        let is = name.eq_ignore_ascii_case("content-length");
+                        is.then(|| value.parse::<usize>().unwrap())
+                    });
+                    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.len());
+                    if read == 0 || body.is_some_and(|body| body >= length.unwrap_or(0)) {
+                        break text;
+                    }
+                };
+                notes.lock().unwrap().push(text);
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nsorry"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Webhook { url, told }
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.lock().unwrap())
+    }
+}
+
+impl World {
+    /// A Job that writes into the journal.
+    fn job(&self, command: Value) -> Value {
+        let mounts = json!([{ "name": "journal", "mountPath": "/journal" }]);
+        let container = json!({
+            "name": "work", "image": BUSYBOX, "imagePullPolicy": "Never",
+            "command": command, "volumeMounts": mounts,
+        });
+        let volume = json!({ "name": "journal", "hostPath": { "path": self.journal.path(), "type": "Directory" } });
+        json!({ "template": { "spec": { "template": { "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container], "volumes": [volume],
+        } } } } })
+    }
+
+    async fn jobs(&self) -> usize {
+        let jobs = self
+            .api
+            .get("/apis/batch/v1/namespaces/heptio-ark/jobs")
+            .await;
+        let pods = self.api.get("/api/v1/namespaces/heptio-ark/pods").await;
+        [jobs, pods]
+            .into_iter()
+            .map(|list| list.unwrap()["items"].as_array().unwrap().len())
+            .sum()
+    }
+
+    /// Jobs go, and their pods with them.
+    async fn no_jobs(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.jobs().await > 0 {
+            assert!(Instant::now() < deadline, "the Jobs are still there");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn around(&self, name: &str, before: Value, after: Value) {
+        let hooks = json!({ "before": before, "after": after });
+        let spec = json!({ "includedNamespaces": ["shop"], "hooks": hooks });
+        self.served.backup(name, spec).await;
+    }
+}
+
+/// Before and after: a command in a pod of a Deployment, a Job, a webhook; a failure before ends it, and those after are run all the same.
+async fn around_the_whole(world: &mut World) {
+    let mut template = world.pod("worker", json!({}));
+    template["spec"]["terminationGracePeriodSeconds"] = json!(0);
+    template["metadata"].as_object_mut().unwrap().remove("name");
+    let deployment = json!({
+        "metadata": { "name": "worker" },
+        "spec": { "replicas": 1, "selector": { "matchLabels": { "app": "worker" } }, "template": template },
+    });
+    let deployments = "/apis/apps/v1/namespaces/shop/deployments";
+    world.api.post(deployments, &deployment).await.unwrap();
+    let path = format!("{deployments}/worker");
+    world
+        .until(&path, |found| found["status"]["availableReplicas"] == 1)
+        .await;
+
+    let good = Webhook::answering("200 OK").await;
+    let bad = Webhook::answering("503 Service Unavailable").await;
+    let write = |text: &str| shell(&format!("echo {text} >> /journal/around"));
+    let exec = |text: &str| {
+        json!({ "name": "worker", "exec": {
+            "namespace": "shop", "kind": "Deployment", "name": "worker", "container": "side", "command": write(text) } })
+    };
+    let job = json!({ "name": "job", "job": world.job(shell("echo job-$ARK_HOOK-$ARK_PHASE >> /journal/around; echo worked")) });
+    let http = json!({ "name": "told", "http": {
+        "url": good.url, "headers": { "X-Token": "secret-$(ARK_NAME)" } } });
+    world
+        .around(
+            "around",
+            json!([exec("before-$(ARK_NAME)"), job]),
+            json!([http, exec("after-$(ARK_PHASE)"), job]),
+        )
+        .await;
+    let status = world.served.finished_backup("around").await.status.unwrap();
+    assert_eq!(status.phase, BackupPhase::Completed, "{status:#?}");
+    // Those of db, too.
+    assert_eq!(counts(&status), (7, 0));
+    assert_eq!(status.after_hooks_due, None);
+    assert_eq!(
+        world.lines("around"),
+        [
+            "before-around",
+            "job-before-InProgress",
+            "after-Completed",
+            "job-after-Completed"
+        ]
+    );
+    let told = good.told();
+    let [request] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(request.starts_with("POST /hook"), "{request}");
+    assert!(request.contains("secret-around"), "{request}");
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (&body["kind"], &body["phase"], &body["hook"]),
+        (&json!("Backup"), &json!("Completed"), &json!("after"))
+    );
+    let log = world.log("around").await;
+    assert!(log.contains("before hook job: stdout: worked"), "{log}");
+    world.no_jobs().await;
+
+    std::fs::remove_file(world.file("around")).unwrap();
+    let fails = json!({ "name": "fails", "job": world.job(shell("echo no luck; exit 5")) });
+    world
+        .around(
+            "stopped",
+            json!([fails, exec("never")]),
+            json!([exec("after-$(ARK_PHASE)")]),
+        )
+        .await;
+    let status = world
+        .served
+        .finished_backup("stopped")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.phase, BackupPhase::Failed, "{status:#?}");
+    let reason = status.failure_reason.clone().unwrap();
+    assert!(
+        reason.contains("before hook fails failed: Job heptio-ark/ark-before-0-"),
+        "{reason}"
+    );
+    assert_eq!(counts(&status), (2, 1));
+    assert_eq!(world.lines("around"), ["after-Failed"]);
+
+    std::fs::remove_file(world.file("around")).unwrap();
+    let ignored = json!({ "name": "ignored", "onError": "Continue", "http": { "url": bad.url } });
+    let nobody = json!({ "name": "nobody", "onError": "Continue", "exec": {
+        "namespace": "shop", "kind": "StatefulSet", "name": "nobody", "command": ["true"] } });
+    let expected = json!({ "name": "expected", "http": { "url": bad.url, "method": "PUT", "body": "it is $(ARK_PHASE)", "expectedStatus": [503] } });
+    let hangs = json!({ "name": "hangs", "timeout": "2s", "onError": "Continue", "job": world.job(shell("exec sleep 600")) });
+    let refused = json!({ "name": "refused", "http": { "url": bad.url } });
+    world
+        .around(
+            "partly",
+            json!([ignored, nobody, expected, hangs]),
+            json!([refused, exec("after-$(ARK_PHASE)")]),
+        )
+        .await;
+    let status = world.served.finished_backup("partly").await.status.unwrap();
+    assert_eq!(status.phase, BackupPhase::PartiallyFailed, "{status:#?}");
+    let reason = status.failure_reason.clone().unwrap();
+    assert!(
+        reason.contains("after hook refused failed after") && reason.contains("503"),
+        "{reason}"
+    );
+    assert_eq!(counts(&status), (8, 4));
+    assert_eq!(world.lines("around"), ["after-Completed"]);
+    assert!(bad.told()[1].ends_with("it is InProgress"));
+    let log = world.log("partly").await;
+    for line in [
+        "before hook ignored: answer: sorry",
+        "there is no StatefulSet shop/nobody",
+        "it had not ended after 2s",
+    ] {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+
+    killed_while_a_job_runs(world).await;
+
+    let restore = json!({
+        "backupName": "around", "includedResources": ["configmaps"],
+        "hooks": { "before": [exec("restore-$(ARK_PHASE)")], "after": [exec("restored-$(ARK_PHASE)"), http] },
+    });
+    std::fs::remove_file(world.file("around")).unwrap();
+    world.served.restore("around", restore).await;
+    let status = world
+        .served
+        .finished_restore("around")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.phase, RestorePhase::Completed, "{status:#?}");
+    assert_eq!(
+        world.lines("around"),
+        ["restore-InProgress", "restored-Completed"]
+    );
+    assert_eq!(status.hook_status.unwrap().hooks_attempted, 3);
+    assert!(good.told()[0].contains("\"kind\":\"Restore\""));
+    let wrong = json!({ "backupName": "around", "hooks": { "before": [
+        { "name": "odd", "exec": { "namespace": "shop", "kind": "Pod", "name": "none", "command": ["true"] } } ] } });
+    world.served.restore("never", wrong).await;
+    let status = world.served.finished_restore("never").await.status.unwrap();
+    assert_eq!(status.phase, RestorePhase::Failed, "{status:#?}");
+    assert!(
+        status
+            .failure_reason
+            .unwrap()
+            .contains("there is no Pod shop/none")
+    );
+
+    let none = json!([{ "name": "file", "http": { "url": "file:///etc/passwd" } }]);
+    world.around("no-address", none, json!([])).await;
+    let refused = |backup: &Backup| backup.phase() == BackupPhase::FailedValidation;
+    let backup = world.served.until("no-address", "refused", refused).await;
+    let errors = backup.status.unwrap().validation_errors.join("\n");
+    assert!(errors.contains("hooks: hook file: "), "{errors}");
+    world.api.delete(&path).await.unwrap();
+}
+
+/// The Job is made once, and what is to be done afterwards is done by the next process.
+async fn killed_while_a_job_runs(world: &mut World) {
+    std::fs::remove_file(world.file("around")).unwrap();
+    let job =
+        json!({ "name": "job", "job": world.job(writes_and_waits("job", "around", "go-job")) });
+    let after = json!({ "name": "after", "exec": {
+        "namespace": "shop", "kind": "Pod", "name": "web", "command": shell("echo after-'$(ARK_PHASE)' >> /journal/around") } });
+    world
+        .around("killed-in-a-job", json!([job]), json!([after]))
+        .await;
+    world.written("around", &["job"]).await;
+    world.served.kill();
+    world.go("go-job");
+    world.served.run();
+    let status = world
+        .served
+        .finished_backup("killed-in-a-job")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.phase, BackupPhase::Completed, "{status:#?}");
+    assert_eq!(world.lines("around"), ["job", "after-Completed"]);
+
+    // Nobody waits for a Job any more, and it goes.
+    let sleeps = json!({ "name": "sleeps", "job": world.job(shell("echo sleeps >> /journal/around; exec sleep 600")) });
+    world
+        .around("killed-and-unwanted", json!([sleeps]), json!([after]))
+        .await;
+    world
+        .written("around", &["job", "after-Completed", "sleeps"])
+        .await;
+    world.served.kill();
+    let cancel = Patch::Merge(json!({ "spec": { "cancel": true } }));
+    let backups: kube::Api<Backup> = world.served.api();
+    let usual = PatchParams::default();
+    backups
+        .patch("killed-and-unwanted", &usual, &cancel)
+        .await
+        .unwrap();
+    world.served.run();
+    let backup = world.served.finished_backup("killed-and-unwanted").await;
+    let status = backup.status.unwrap();
+    assert_eq!(status.phase, BackupPhase::Canceled, "{status:#?}");
+    assert_eq!(
+        world.lines("around"),
+        ["job", "after-Completed", "sleeps", "after-Canceled"]
+    );
+    world.no_jobs().await;
 }
 
 /// Init containers by spec and by annotation, commands when the container runs and when it is ready, and pods that never get so far.

@@ -107,7 +107,7 @@ impl From<Refusal> for Stopped {
 impl Job<Backup> {
     async fn make(mut self) {
         let ended = self.attempt().await;
-        let (status, id) = match ended {
+        let (mut status, id) = match ended {
             Ok(made) => (made.status, Some(made.id)),
             Err(Stopped::Made(made)) => (made.status, Some(made.id)),
             Err(Stopped::Shown) => return,
@@ -128,6 +128,7 @@ impl Job<Backup> {
                 None,
             ),
         };
+        self.after(&mut status).await;
         self.finish(status, id).await;
     }
 
@@ -208,7 +209,7 @@ impl Job<Backup> {
     async fn write_backup(
         &mut self,
         opened: &Opened,
-        thawed: crate::hooks::Report,
+        mut done: crate::hooks::Report,
     ) -> Result<Made, Stopped> {
         let _permit = tokio::select! {
             permit = Arc::clone(&self.context.limits.backups).acquire_owned() => permit.ok(),
@@ -226,6 +227,7 @@ impl Job<Backup> {
             Err(error) => return Err(Stopped::Failed(chain(&error))),
         };
         let started = self.begin(&opened.name).await?;
+        done.extend(self.before().await?);
         let session = self.session(&opened.repository).await?;
         let watch = Arc::new(Watch::default());
         let monitor = Arc::clone(&watch) as Arc<dyn Monitor>;
@@ -247,7 +249,7 @@ impl Job<Backup> {
             never = self.show(&watch) => match never {},
         };
         hooks.post().await;
-        let hooked = self.hooked(&hooks, thawed).await;
+        let hooked = self.hooked(&hooks, done).await;
         let Some(captured) = captured else {
             self.canceling().await;
             abort(&session).await;

@@ -13,6 +13,8 @@
 //!
 //! That it is done once at a time, and goes on after an interruption, is [`crate::server::operation`]'s.
 
+mod hooks;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +37,7 @@ use crate::restore::{
 use crate::server::counterpart::is_own;
 use crate::server::insist::insist;
 use crate::server::listing::list;
-use crate::server::metrics::{of_hooks, of_schedule};
+use crate::server::metrics::of_schedule;
 use crate::server::opening::{Patience, Refusal, open, passes};
 use crate::server::operation::{Job, Operation, PROGRESS, outcome};
 use crate::server::repositories::Opened;
@@ -103,7 +105,7 @@ impl From<Refusal> for Stopped {
 impl Job<Restore> {
     async fn restore(mut self) {
         let begun = self.started().is_some();
-        let status = match self.attempt().await {
+        let mut status = match self.attempt().await {
             Ok(status) => status,
             // Of what was begun something may be there.
             Err(Stopped::Invalid(errors)) if begun => RestoreStatus {
@@ -122,6 +124,7 @@ impl Job<Restore> {
                 ..self.ended(RestorePhase::FailedValidation)
             },
         };
+        self.after(&mut status).await;
         self.finish(status).await;
     }
 
@@ -140,6 +143,7 @@ impl Job<Restore> {
                 .map(|_| Time(self.context.now())),
             start_timestamp: before.start_timestamp,
             backup_name: before.backup_name,
+            hook_status: before.hook_status,
             ..RestoreStatus::default()
         }
     }
@@ -186,6 +190,22 @@ impl Job<Restore> {
         if !begun {
             self.keep(opened, &record, None).await;
         }
+        let before = match self.before().await {
+            Ok(before) => before,
+            Err(stopped) => {
+                let status = match &stopped {
+                    Stopped::Failed(reason) => RestoreStatus {
+                        errors: 1,
+                        failure_reason: Some(reason.clone()),
+                        ..self.ended(RestorePhase::Failed)
+                    },
+                    _ => self.ended(RestorePhase::Canceled),
+                };
+                record.status = Some(status);
+                self.keep(opened, &record, None).await;
+                return Err(stopped);
+            }
+        };
         let watch = Watch::default();
         let options = Options {
             resume: begun,
@@ -203,7 +223,10 @@ impl Job<Restore> {
             never = self.show(&watch) => match never {},
         };
         let report = match ran {
-            Ok(report) => report,
+            Ok(mut report) => {
+                report.add_hooks(&before);
+                report
+            }
             Err(RestoreError::Filter { source }) if !begun => {
                 return Err(Stopped::Invalid(vec![chain(&source)]));
             }
@@ -218,6 +241,7 @@ impl Job<Restore> {
                 return Err(Stopped::Failed(reason));
             }
         };
+        self.count_hooks(&report, &before);
         let finished = self.context.now();
         let status = RestoreStatus {
             backup_name: self.ended(RestorePhase::New).backup_name,
@@ -412,7 +436,11 @@ impl Job<Restore> {
     }
 
     async fn finish(&self, status: RestoreStatus) {
-        let Some(written) = self.write_status(&json!(status)).await else {
+        let mut whole = json!(status);
+        for record in ["afterHooksDue", "beforeHooksDone", "afterHooksDone"] {
+            whole[record] = Value::Null;
+        }
+        let Some(written) = self.write_status(&whole).await else {
             return;
         };
         let metrics = &self.context.metrics;
@@ -429,11 +457,6 @@ impl Job<Restore> {
         };
         let hooks = status.hook_status.unwrap_or_default();
         let (run, failed) = (hooks.hooks_attempted, hooks.hooks_failed);
-        for (result, number) in [("success", run - failed), ("failure", failed)] {
-            let runs = &metrics.hook_runs;
-            runs.get_or_create(&of_hooks("restore", result))
-                .inc_by(number);
-        }
         if failed > 0 {
             let note = format!("{failed} of {run} hooks failed: the log says which");
             let events = &self.context.events;

@@ -408,11 +408,13 @@ mod tests {
         let hour: GoDuration = "1h".parse().unwrap();
         schedule.spec.template = BackupSpec {
             ttl: Some(hour),
+            hooks: Some(crate::api::BackupHooks::default()),
             ..BackupSpec::default()
         };
         schedule.spec.use_owner_references_in_backup = Some(true);
         let made = backup(&schedule, "heptio-ark", due, Some(week));
         assert_eq!(made.spec.ttl, Some(hour));
+        assert_eq!(made.spec.hooks, schedule.spec.template.hooks);
         let owners = made.metadata.owner_references.unwrap();
         assert_eq!(
             (owners[0].kind.as_str(), owners[0].uid.as_str()),

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::Stopped;
-use crate::api::{Backup, HookStatus};
+use crate::api::{Backup, BackupPhase, BackupStatus, HookStatus};
 use crate::capture::{self, Monitor, Plan, hooked};
-use crate::hooks::{PodName, Report, Run};
+use crate::hooks::{PodName, Report, Run, Subject, When};
+use crate::server::around::{self, Aftermath};
 use crate::server::metrics::of_hooks;
 use crate::server::operation::Job;
 use crate::server::told::chain;
@@ -56,6 +58,74 @@ impl Job<Backup> {
         Ok(report)
     }
 
+    /// Runs the hooks before the backup.
+    pub(super) async fn before(&mut self) -> Result<Report, Stopped> {
+        let hooks = self.object.spec.hooks.clone().unwrap_or_default();
+        if hooks.before.is_empty() && hooks.after.is_empty() {
+            return Ok(Report::default());
+        }
+        let backup = self.write_status(&json!({ "afterHooksDue": true })).await;
+        self.object = backup.ok_or(Stopped::Canceled)?;
+        let subject = self.subject(When::Before, &BackupStatus::default());
+        let subject = Subject {
+            phase: BackupPhase::InProgress.to_string(),
+            ..subject
+        };
+        let status = self.object.status.as_ref();
+        let done = status.and_then(|status| status.before_hooks_done);
+        let (report, failure) = around::run(self, &hooks.before, done, subject, &self.cancel).await;
+        self.warn_of(&report).await;
+        let status = json!({ "hookStatus": report.counts.any() });
+        let backup = self.write_status(&status).await;
+        self.object = backup.ok_or(Stopped::Canceled)?;
+        match failure {
+            _ if self.cancel.is_cancelled() => Err(Stopped::Canceled),
+            Some(why) => Err(Stopped::Failed(why)),
+            None => Ok(report),
+        }
+    }
+
+    /// Runs the hooks after the backup, if those before it were begun, and adds what became of them to its outcome.
+    pub(super) async fn after(&mut self, status: &mut BackupStatus) {
+        let before = self.object.status.clone().unwrap_or_default();
+        if before.after_hooks_due != Some(true) {
+            return;
+        }
+        let done = before.after_hooks_done;
+        let hooks = self.object.spec.hooks.clone().unwrap_or_default();
+        let left = self.subject(When::Before, status);
+        around::sweep(&self.context, &hooks.before, left).await;
+        let subject = self.subject(When::After, status);
+        // Also after one that was cancelled.
+        let never = CancellationToken::new();
+        let (report, _) = around::run(self, &hooks.after, done, subject, &never).await;
+        self.warn_of(&report).await;
+        let counts = status.hook_status.unwrap_or_default();
+        status.hook_status = counts.and(report.counts).any();
+        let aftermath = Aftermath::of(&report);
+        status.warnings += aftermath.warnings;
+        status.errors += aftermath.errors;
+        if status.phase == BackupPhase::Completed && aftermath.errors > 0 {
+            status.phase = BackupPhase::PartiallyFailed;
+        }
+        let reason = &mut status.failure_reason;
+        *reason = reason.take().or(aftermath.reason);
+    }
+
+    fn subject(&self, hook: When, status: &BackupStatus) -> Subject {
+        Subject {
+            kind: "Backup",
+            namespace: self.context.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            hook,
+            phase: status.phase.to_string(),
+            failure_reason: status.failure_reason.clone(),
+            errors: status.errors,
+            warnings: status.warnings,
+        }
+    }
+
     /// The hooks of the backup, with the pods on record that are to be thawed.
     pub(super) async fn hooks(
         &mut self,
@@ -95,7 +165,7 @@ impl Job<Backup> {
         Ok(())
     }
 
-    /// Counts what hooks did, and tells what failed.
+    /// Counts what hooks in pods did, and tells what failed.
     async fn told(&self, report: &Report) {
         let HookStatus {
             hooks_attempted,
@@ -109,6 +179,11 @@ impl Job<Backup> {
             runs.get_or_create(&of_hooks("backup", result))
                 .inc_by(number);
         }
+        self.warn_of(report).await;
+    }
+
+    /// Tells what failed.
+    async fn warn_of(&self, report: &Report) {
         if let Some(first) = report.failures().next() {
             let note = match report.failures().count() {
                 1 => first.text.clone(),
