@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -23,6 +24,8 @@ const PAGE: usize = 1000;
 pub struct Pages {
     objects: Arc<InMemory>,
     listed: Arc<Mutex<BTreeMap<Path, ObjectMeta>>>,
+    /// The sizes of the pages that were asked for by those who give one.
+    pub asked: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Pages {
@@ -30,7 +33,7 @@ impl Pages {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn page(&self, prefix: &str, after: Option<Path>) -> Vec<ObjectMeta> {
+    fn page(&self, prefix: &str, after: Option<Path>, keys: usize) -> Vec<ObjectMeta> {
         let from = match after {
             Some(last) => Bound::Excluded(last),
             None => Bound::Included(Path::from(prefix)),
@@ -42,7 +45,7 @@ impl Pages {
         let below = below.filter(|(key, _)| {
             prefix.is_empty() || key.as_ref().as_bytes().get(prefix.len()) == Some(&b'/')
         });
-        below.take(PAGE).map(|(_, meta)| meta.clone()).collect()
+        below.take(keys).map(|(_, meta)| meta.clone()).collect()
     }
 }
 
@@ -100,7 +103,7 @@ impl ObjectStore for Pages {
         let start = Some((self.clone(), prefix, None));
         stream::unfold(start, |state| async {
             let (pages, prefix, after) = state?;
-            let page = pages.page(&prefix, after);
+            let page = pages.page(&prefix, after, PAGE);
             let last = page.last().map(|meta| meta.location.clone());
             let next = match page.len() {
                 PAGE => Some((pages, prefix, last)),
@@ -118,5 +121,31 @@ impl ObjectStore for Pages {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.objects.copy_opts(from, to, options).await
+    }
+}
+
+#[async_trait]
+impl PaginatedListStore for Pages {
+    async fn list_paginated(
+        &self,
+        prefix: Option<&str>,
+        options: PaginatedListOptions,
+    ) -> Result<PaginatedListResult> {
+        let keys = options.max_keys.unwrap_or(PAGE).min(PAGE);
+        let prefix = prefix.unwrap_or_default().trim_end_matches('/');
+        let objects = self.page(prefix, options.page_token.map(Path::from), keys);
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(keys);
+        let last = objects.last().map(|meta| meta.location.to_string());
+        Ok(PaginatedListResult {
+            page_token: last.filter(|_| objects.len() == keys),
+            result: ListResult {
+                common_prefixes: Vec::new(),
+                objects,
+                extensions: Default::default(),
+            },
+        })
     }
 }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Measures index and prune at scale: scale.py [--chunks 1000000] [--garbage 1,10,50] [--limit]
+"""Measures index and prune at scale: scale.py [--chunks 1000000] [--garbage 1,10,50] [--frame 16] [--limit]
 
 Each chunk is 128 bytes of noise, so that a million of them is a matter of seconds: what is measured is what grows with
 their number. Backup "all" has every chunk, "kept" a random share of them; "all" is forgotten and pruned. Prints a JSON line
 a step: seconds, store requests, peak anonymous memory. Prune and verify are those of `ark` itself; the other steps have the
 same settings of the allocator. --limit prunes under a cgroup limit of twice 64 MiB + 2 bytes a chunk (needs a writable memory
-controller, version 1). --index ends before the prune, and tells what the copy of the index takes on disk. --full prunes on a
+controller, version 1). --index ends before the prune, and tells what the copy of the index takes on disk; --frame says
+how many chunks share a frame, otherwise as many as fit (a frame of files has 16 chunks of 64 KiB). --full prunes on a
 file system that is full (mounts one of its own, as root). Needs `cargo build --release -p ark --bins` and
 `cargo build --release -p ark-engine --example scale` first.
 """
@@ -82,11 +83,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--chunks", type=int, default=1_000_000)
     parser.add_argument("--garbage", default="1,10,50")
+    parser.add_argument("--frame", type=int)
     parser.add_argument("--limit", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--index", action="store_true")
     args = parser.parse_args()
     limit = 2 * ((64 << 20) + 2 * args.chunks) if args.limit else None
+    frame = [str(args.frame)] if args.frame else []
     for garbage in args.garbage.split(","):
         top = tempfile.mkdtemp(prefix="ark-scale-")
         work = f"{top}/work"
@@ -99,7 +102,7 @@ def main():
                 os.symlink("disk/repository", f"{work}/repository")
             with open(f"{work}/key", "wb") as key:
                 key.write(bytes([7]) * 32)
-            say(f"fill, {args.chunks} chunks, {garbage} % garbage", scale(work, "fill", str(args.chunks), garbage))
+            say(f"fill, {args.chunks} chunks, {garbage} % garbage", scale(work, "fill", str(args.chunks), garbage, *frame))
             shutil.rmtree(f"{work}/cache")
             say("open cold", scale(work, "open"))
             say("open warm", scale(work, "open"))

@@ -1,6 +1,6 @@
 //! Steps of `scale.py`: fills a repository with many small chunks, opens it, looks chunks up, prunes it.
 //!
-//! `scale FOLDER fill CHUNKS GARBAGE | open | lookup COUNT | prune | verify`; prints one JSON object.
+//! `scale FOLDER fill CHUNKS GARBAGE [CHUNKS-A-FRAME] | open | lookup COUNT | prune | verify`; prints one JSON object.
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,13 +22,19 @@ async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let result = match args.as_slice() {
         [folder, "fill", chunks, garbage] => {
-            fill(folder.as_ref(), chunks.parse()?, garbage.parse()?).await
+            fill(folder.as_ref(), chunks.parse()?, garbage.parse()?, None).await
+        }
+        [folder, "fill", chunks, garbage, frame] => {
+            let frame = Some(frame.parse()?);
+            fill(folder.as_ref(), chunks.parse()?, garbage.parse()?, frame).await
         }
         [folder, "open"] => open_only(folder.as_ref()).await,
         [folder, "lookup", count] => lookup(folder.as_ref(), count.parse()?).await,
         [folder, "prune"] => prune(folder.as_ref()).await,
         [folder, "verify"] => verify(folder.as_ref()).await,
-        _ => bail!("scale FOLDER fill CHUNKS GARBAGE | open | lookup COUNT | prune | verify"),
+        _ => bail!(
+            "scale FOLDER fill CHUNKS GARBAGE [CHUNKS-A-FRAME] | open | lookup COUNT | prune | verify"
+        ),
     };
     let mut result = result?;
     result["seconds"] = json!(began.elapsed().as_secs_f64());
@@ -69,12 +75,17 @@ fn content(number: u64) -> [u8; CHUNK] {
     bytes
 }
 
-async fn fill(folder: &Path, chunks: u64, garbage: f64) -> anyhow::Result<Value> {
+async fn fill(
+    folder: &Path,
+    chunks: u64,
+    garbage: f64,
+    frame: Option<u64>,
+) -> anyhow::Result<Value> {
     std::fs::create_dir_all(folder.join("repository"))?;
     let unlock = Unlock::from_key_file(&[7; 32])?;
     Repository::init(store(folder)?, Env::system(2)?, InitOptions { unlock }).await?;
-    let all = write(&open(folder).await?, "all", chunks, 0.0).await?;
-    let kept = write(&open(folder).await?, "kept", chunks, garbage).await?;
+    let all = write(&open(folder).await?, "all", chunks, 0.0, frame).await?;
+    let kept = write(&open(folder).await?, "kept", chunks, garbage, frame).await?;
     let repository = open(folder).await?;
     let backups = repository.backups().await?;
     let all_id = backups
@@ -85,12 +96,13 @@ async fn fill(folder: &Path, chunks: u64, garbage: f64) -> anyhow::Result<Value>
     Ok(json!({"all": all, "kept": kept}))
 }
 
-/// A backup of all chunks but a share of them, picked by hash.
+/// A backup of all chunks but a share of them, picked by hash; `frame` of them share a frame, or as many as fit.
 async fn write(
     repository: &Repository,
     name: &str,
     chunks: u64,
     without_percent: f64,
+    frame: Option<u64>,
 ) -> anyhow::Result<Value> {
     let began = Instant::now();
     let cluster = ClusterRef {
@@ -103,7 +115,9 @@ async fn write(
             cluster,
         })
         .await?;
-    let mut writer = session.chunks(FrameClass::Files);
+    // Of this class a writer's frames have nothing of another's.
+    let class = frame.map_or(FrameClass::Files, |_| FrameClass::Secrets);
+    let mut writer = session.chunks(class);
     let mut map = session.map(Dataset::Objects);
     let limit = (without_percent / 100.0 * f64::from(u32::MAX)) as u32;
     let mut items = 0;
@@ -117,6 +131,10 @@ async fn write(
         let key = format!("\0things\0ns{:05}/item-{number:08}", number / 1000);
         map.push(key.as_bytes(), &value).await?;
         items += 1;
+        if frame.is_some_and(|frame| items % frame == 0) {
+            let full = std::mem::replace(&mut writer, session.chunks(class));
+            full.finish().await?;
+        }
     }
     writer.finish().await?;
     let root = map.finish().await?;

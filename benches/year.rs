@@ -3,13 +3,14 @@
 //! `year BACKUPS [FOLDER]`: 200 items of which two change each minute; kept are the last 60 backups, 48 hourly, 30 daily and
 //! 12 monthly ones. Every backup opens the repository anew, as a process would. Prints a JSON line for the first hours and
 //! then now and again: requests, bytes and time of a backup, of listing the backups, and of opening without a cache.
-//! The last line compares the last hour with the first. Without FOLDER the repository is in memory, in a bucket that lists as
-//! S3 does, and at the end the backups of both ages are made in turns, the early ones in a copy of the second hour's bucket:
-//! their CPU time is then not that of two states of the machine.
+//! The last line compares the last hour with the first. The repository is in memory, in a bucket that lists as S3 does, and
+//! at the end backups of both ages are made in turns, the early ones in a copy of the second hour's bucket: their CPU time is
+//! then not that of two states of the machine. With FOLDER both buckets are kept there, and `year turns FOLDER [URL]`
+//! makes such backups again, in memory or in a store of that address, whose credentials are in the environment.
 mod pages;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -59,7 +60,7 @@ fn cpu_seconds() -> f64 {
 }
 
 fn bucket() -> Store {
-    Store::over_network(Arc::new(Pages::default()), "memory")
+    Store::over_network_in_pages(Arc::new(Pages::default()), "memory")
 }
 
 impl World {
@@ -87,25 +88,70 @@ impl World {
         Ok((value, cost))
     }
 
+    /// An empty bucket at this time, with an empty cache.
+    fn at(now_ms: i64) -> anyhow::Result<World> {
+        let clock = Arc::new(Simulated(AtomicI64::new(now_ms)));
+        Ok(World {
+            store: bucket(),
+            env: Env {
+                clock: clock.clone(),
+                ..Env::system(2)?
+            },
+            clock,
+            cache: tempfile::tempdir()?,
+        })
+    }
+
     /// A copy of the bucket as it is now, with a cache of its own.
     async fn copy(&self) -> anyhow::Result<World> {
-        let store = bucket();
+        let copy = World::at(self.clock.now_ms())?;
         for object in self.store.list("").await? {
             let bytes = self.store.get(&object.key).await?;
-            store.create(&object.key, bytes).await?;
+            copy.store.create(&object.key, bytes).await?;
         }
-        let clock = Arc::new(Simulated(AtomicI64::new(self.clock.now_ms())));
-        let env = Env {
-            clock: clock.clone(),
-            ..Env::system(2)?
-        };
-        let cache = tempfile::tempdir()?;
-        Ok(World {
-            store,
-            env,
-            clock,
-            cache,
-        })
+        Ok(copy)
+    }
+
+    /// Writes the bucket and the time into a folder.
+    async fn keep(&self, folder: &Path, minute: u64) -> anyhow::Result<()> {
+        for object in self.store.list("").await? {
+            let path = folder.join("bucket").join(&object.key);
+            std::fs::create_dir_all(path.parent().context("no folder")?)?;
+            std::fs::write(path, self.store.get(&object.key).await?)?;
+        }
+        let when = json!({"now_ms": self.clock.now_ms(), "minute": minute});
+        Ok(std::fs::write(folder.join("when.json"), when.to_string())?)
+    }
+
+    /// What [`World::keep`] wrote, and its minute.
+    async fn kept(folder: &Path, url: Option<&str>) -> anyhow::Result<(World, u64)> {
+        let when: Value = serde_json::from_slice(&std::fs::read(folder.join("when.json"))?)?;
+        let mut world = World::at(when["now_ms"].as_i64().context("no now_ms")?)?;
+        if let Some(url) = url {
+            let age = folder.file_name().context("no name")?.display();
+            let options = StoreOptions {
+                env: std::env::vars().collect(),
+                ..StoreOptions::default()
+            };
+            world.store = Store::create_root(&format!("{url}/{age}"), &options)?;
+        }
+        let root = folder.join("bucket");
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let key = path.strip_prefix(&root)?.to_str().context("not UTF-8")?;
+                world
+                    .store
+                    .create(key, std::fs::read(&path)?.into())
+                    .await?;
+            }
+        }
+        Ok((world, when["minute"].as_u64().context("no minute")?))
     }
 
     async fn backup(&self, minute: u64) -> anyhow::Result<u64> {
@@ -191,26 +237,19 @@ impl World {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let count: u64 = args.next().context("year BACKUPS [FOLDER]")?.parse()?;
-    let folder = args.next();
-    let store = match &folder {
-        Some(folder) => {
-            std::fs::create_dir_all(folder)?;
-            let url = format!("file://{}", std::fs::canonicalize(folder)?.display());
-            Store::open(&url, &StoreOptions::default())?
-        }
-        None => bucket(),
-    };
-    let clock = Arc::new(Simulated(AtomicI64::new(1_800_000_000_000)));
-    let world = World {
-        store,
-        env: Env {
-            clock: clock.clone(),
-            ..Env::system(2)?
-        },
-        clock,
-        cache: tempfile::tempdir()?,
-    };
+    let usage = "year BACKUPS [FOLDER] | year turns FOLDER [URL]";
+    let count = args.next().context(usage)?;
+    if count == "turns" {
+        let folder = PathBuf::from(args.next().context(usage)?);
+        let url = args.next();
+        let young = World::kept(&folder.join("young"), url.as_deref()).await?;
+        let old = World::kept(&folder.join("old"), url.as_deref()).await?;
+        return turns(&young, &old).await;
+    }
+    let count: u64 = count.parse()?;
+    let folder = args.next().map(PathBuf::from);
+    let world = World::at(1_800_000_000_000)?;
+    let clock = world.clock.clone();
     let unlock = Unlock::from_key_file(&[7; 32])?;
     Repository::init(
         world.store.clone(),
@@ -222,7 +261,7 @@ async fn main() -> anyhow::Result<()> {
     let mut last = Vec::new();
     let mut young = None;
     for minute in 0..count {
-        world.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+        clock.0.fetch_add(MINUTE, Ordering::SeqCst);
         let (_, cost) = world.cost(world.backup(minute)).await?;
         last.push(cost);
         if minute % 60 != 59 {
@@ -230,7 +269,7 @@ async fn main() -> anyhow::Result<()> {
         }
         let (kept, prune) = world.cost(world.retain()).await?;
         let hour = minute / 60;
-        if hour == 1 && folder.is_none() {
+        if hour == 1 {
             young = Some((world.copy().await?, minute));
         }
         // The first hour fills an empty repository.
@@ -279,20 +318,30 @@ async fn main() -> anyhow::Result<()> {
         }
         println!("{}", json!({"last / first": ratios}));
     }
-    if let Some((young, minute)) = young {
-        let (mut early, mut late) = (Vec::new(), Vec::new());
-        for turn in 1..=60 {
-            for (world, minute, costs) in [(&young, minute, &mut early), (&world, count, &mut late)]
-            {
-                world.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
-                costs.push(world.cost(world.backup(minute + turn)).await?.1);
-            }
-        }
-        println!(
-            "{}",
-            json!({"in turns": {"first": median(&early), "last": median(&late)}})
-        );
+    let Some(young) = young else {
+        return Ok(());
+    };
+    let old = (world, count);
+    if let Some(folder) = folder {
+        young.0.keep(&folder.join("young"), young.1).await?;
+        old.0.keep(&folder.join("old"), old.1).await?;
     }
+    turns(&young, &old).await
+}
+
+/// What a backup costs early and late, made in turns.
+async fn turns(young: &(World, u64), old: &(World, u64)) -> anyhow::Result<()> {
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    for turn in 1..=60 {
+        for ((world, minute), costs) in [(young, &mut early), (old, &mut late)] {
+            world.clock.0.fetch_add(MINUTE, Ordering::SeqCst);
+            costs.push(world.cost(world.backup(minute + turn)).await?.1);
+        }
+    }
+    println!(
+        "{}",
+        json!({"in turns": {"first": median(&early), "last": median(&late)}})
+    );
     Ok(())
 }
 

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use crate::store::Store;
 use crate::{Error, Result};
 
+/// So many bytes of copies are read at once.
+const AT_ONCE: u64 = 4 << 20;
+
 /// Copies of the control objects of one repository.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -76,6 +79,48 @@ impl Cache {
         let bytes = store.get(key).await?;
         self.put(key, &bytes).await;
         Ok(bytes)
+    }
+
+    /// Those of these objects that are in the cache, read in one go: to hand a small file to the thread that reads it costs
+    /// more than to read it. Not more than fits into 4 MiB; what is left out is read when it is asked for.
+    pub async fn copies(&self, keys: &[String]) -> Vec<Option<Bytes>> {
+        let paths: Vec<_> = keys.iter().map_while(|key| self.path(key)).collect();
+        let absent = vec![None; keys.len()];
+        if paths.is_empty() {
+            return absent;
+        }
+        let read = move || {
+            let mut room = AT_ONCE;
+            let read = |path: &PathBuf| {
+                let size = path.metadata().ok()?.len();
+                room = room.checked_sub(size)?;
+                std::fs::read(path).ok().map(Bytes::from)
+            };
+            paths.iter().map(read).collect()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(absent)
+    }
+
+    /// As [`Cache::get_checked`], of which [`Cache::copies`] has read the copy, if there was one.
+    ///
+    /// # Errors
+    /// Those of `open`, or the store's.
+    pub async fn get_checked_in<T>(
+        &self,
+        copy: Option<Bytes>,
+        store: &Store,
+        key: &str,
+        size: Option<u64>,
+        open: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        match copy.filter(|copy| size.is_none_or(|size| size == copy.len() as u64)) {
+            Some(copy) => match open(&copy) {
+                Err(Error::Damaged { .. } | Error::Forged { .. }) => {}
+                opened => return opened,
+            },
+            None => {}
+        }
+        self.get_checked(store, key, size, open).await
     }
 
     /// What `open` makes of the object. A cached copy that it finds damaged is fetched anew: only what the store has

@@ -502,7 +502,7 @@ fn without_rivals(
         return Ok(None);
     };
     let tables = &loaded.segment.tables;
-    let mut rows = RowsBuilder::new(folder);
+    let mut rows = RowsBuilder::new(folder, 0);
     let mut removed = false;
     for entry in loaded.segment.rows.iter() {
         let entry = entry.map_err(Error::IndexCopy)?;

@@ -91,7 +91,7 @@ impl Unheld {
             return Ok(None);
         }
         let mut found = BTreeMap::new();
-        let mut rows = RowsBuilder::new(folder);
+        let mut rows = RowsBuilder::new(folder, 0);
         for entry in segment.rows.iter() {
             let entry = entry.map_err(Error::IndexCopy)?;
             let place = segment.place(&entry);

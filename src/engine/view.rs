@@ -11,6 +11,8 @@ use ark_format::envelope::{Kind, kind_of};
 use ark_format::layout::{self, Object};
 use ark_format::limits::SMALL_OBJECT_MAX;
 use ark_format::{PackName, SessionId};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
 use crate::error::DamagedAt;
@@ -19,6 +21,11 @@ use crate::index::Index;
 use crate::repository::{Repository, require};
 use crate::store::{ObjectInfo, StoreError};
 use crate::{Error, Result};
+
+/// Manifests that no epoch lists yet are read so many at once,
+const FETCHES: usize = 8;
+/// and their copies in the cache so many in one go.
+const READ_TOGETHER: usize = 512;
 
 /// A backup in force.
 #[derive(Clone, Debug, Serialize)]
@@ -282,6 +289,7 @@ impl Repository {
             .collect();
         let mut listed = BTreeSet::new();
         let mut recent = BTreeSet::new();
+        let mut undecided = Vec::new();
         for object in listing.manifests {
             let Some(Object::Manifest(epoch, id)) = layout::parse(&object.key) else {
                 continue;
@@ -295,39 +303,49 @@ impl Repository {
                         format!("its size is {}, not {}", object.size, row.row.manifest_size),
                     ));
                 }
-                continue;
-            }
-            if epoch < body.watermark || body.is_retired(&id) {
+            } else if epoch < body.watermark || body.is_retired(&id) {
                 // A fence that prune has not deleted yet, a commit that came too late, or one that an epoch has given up
                 // because nobody can read it: none counts.
                 fences.insert(id, epoch);
-                continue;
+            } else {
+                undecided.push((epoch, id, object));
             }
-            match self.read_ending(epoch, id).await {
-                Ok(Ending::Commit(manifest)) => {
-                    let mut row = manifest.row;
-                    row.manifest_size = object.size;
-                    recent.insert((epoch, id));
-                    rows.insert(
-                        id,
-                        BackupRow {
-                            row,
-                            forgotten: None,
-                            lost: false,
-                        },
-                    );
-                }
-                Ok(Ending::Fence(fence)) => {
-                    fences.insert(id, epoch);
-                    if fence.by != id {
-                        declared_dead.insert(id, object.modified_ms);
+        }
+        for some in undecided.chunks(READ_TOGETHER) {
+            let keys: Vec<String> = some.iter().map(|(.., object)| object.key.clone()).collect();
+            let copies = self.inner.cache.copies(&keys).await;
+            let endings = some.iter().zip(copies);
+            let mut endings = stream::iter(endings)
+                .map(|((epoch, id, _), copy)| self.read_ending(*epoch, *id, copy))
+                .buffered(FETCHES)
+                .boxed();
+            for (epoch, id, object) in some {
+                match endings.next().await.ok_or(Error::Stopped)? {
+                    Ok(Ending::Commit(manifest)) => {
+                        let mut row = manifest.row;
+                        row.manifest_size = object.size;
+                        recent.insert((*epoch, *id));
+                        rows.insert(
+                            *id,
+                            BackupRow {
+                                row,
+                                forgotten: None,
+                                lost: false,
+                            },
+                        );
                     }
+                    Ok(Ending::Fence(fence)) => {
+                        fences.insert(*id, *epoch);
+                        if fence.by != *id {
+                            declared_dead.insert(*id, object.modified_ms);
+                        }
+                    }
+                    Err(Error::Damaged { object, source }) => {
+                        problems.push((object, source.to_string()))
+                    }
+                    Err(Error::Store(StoreError::NotFound { .. })) => {}
+                    Err(error) => return Err(error),
                 }
-                Err(Error::Damaged { object, source }) => {
-                    problems.push((object, source.to_string()))
-                }
-                Err(Error::Store(StoreError::NotFound { .. })) => {}
-                Err(error) => return Err(error),
             }
         }
         let seen = self.seen_commits();
@@ -386,19 +404,19 @@ impl Repository {
 
     /// The commit of a session; `None` if it is a fence.
     pub(crate) async fn read_commit(&self, epoch: u64, id: SessionId) -> Result<Option<Manifest>> {
-        Ok(match self.read_ending(epoch, id).await? {
+        Ok(match self.read_ending(epoch, id, None).await? {
             Ending::Commit(manifest) => Some(*manifest),
             Ending::Fence(_) => None,
         })
     }
 
-    /// How a session has ended.
-    async fn read_ending(&self, epoch: u64, id: SessionId) -> Result<Ending> {
+    /// How a session has ended; `copy` is what the cache has of it, if that was looked up.
+    async fn read_ending(&self, epoch: u64, id: SessionId, copy: Option<Bytes>) -> Result<Ending> {
         let key = layout::manifest(epoch, id);
         let open = |bytes: &[u8]| self.decode_ending(&key, id, bytes);
         self.inner
             .cache
-            .get_checked(self.store(), &key, None, open)
+            .get_checked_in(copy, self.store(), &key, None, open)
             .await
     }
 

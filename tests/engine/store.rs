@@ -6,10 +6,13 @@ mod clouds;
 mod conformance;
 mod faults;
 mod local;
+#[path = "../../benches/pages.rs"]
+mod pages;
 mod relay;
 mod s3;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ark_engine::store::{Store, StoreError, StoreOptions, StoreUrl};
 
@@ -171,4 +174,24 @@ async fn operations_can_be_spawned() {
     })
     .await
     .unwrap();
+}
+
+/// The newest epoch is the first of what may be a million keys: whoever opens a repository must not be sent a thousand.
+#[tokio::test]
+async fn the_first_key_is_asked_for_as_a_few() {
+    let bucket = Arc::new(pages::Pages::default());
+    let store = Store::over_network_in_pages(bucket.clone(), "pages");
+    assert_eq!(store.first("epochs").await.unwrap(), None);
+    for n in 0..1203 {
+        let key = format!("epochs/{n:05}");
+        store.create(&key, "x".into()).await.unwrap();
+    }
+    store.create("epochs2/0", "x".into()).await.unwrap();
+    bucket.asked.lock().unwrap().clear();
+    let before = store.counters();
+    let first = store.first("epochs/").await.unwrap().unwrap();
+    assert_eq!(first.key, "epochs/00000");
+    assert_eq!((store.counters() - before).list, 1);
+    assert_eq!(*bucket.asked.lock().unwrap(), [2]);
+    assert_eq!(store.first("epoch").await.unwrap(), None);
 }

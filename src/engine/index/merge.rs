@@ -36,7 +36,7 @@ pub fn merge(
     for (number, source) in sources.iter_mut().enumerate() {
         waiting.extend(source.next()?.map(|entry| Reverse((entry, number))));
     }
-    let mut rows = RowsBuilder::new(folder);
+    let mut rows = RowsBuilder::new(folder, 0);
     // Renumbering the packs can change the order among the entries of one chunk, of no others.
     let mut same: Vec<Entry> = Vec::new();
     let mut flush = |same: &mut Vec<Entry>| {

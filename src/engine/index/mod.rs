@@ -34,6 +34,13 @@ const FETCHES: usize = 4;
 /// and no more KiB of them.
 const FETCHED_KIB: u32 = 8 << 10;
 
+/// The cached copies of segments up to this size are read together.
+const SMALL: u64 = 256 << 10;
+
+fn segment_key(reference: &SegmentRef) -> String {
+    layout::segment(reference.session, reference.number)
+}
+
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -75,7 +82,7 @@ impl IndexSegment {
     /// # Errors
     /// If its rows cannot be kept.
     pub fn of(segment: &Segment, folder: Option<&std::path::Path>) -> Result<IndexSegment> {
-        let mut rows = RowsBuilder::new(folder);
+        let mut rows = RowsBuilder::new(folder, segment.entries.len() as u64);
         for entry in &segment.entries {
             rows.push(&entry.to_row());
         }
@@ -326,12 +333,22 @@ impl Repository {
     /// If the store fails.
     pub async fn load_index(&self, view: &View) -> Result<Index> {
         let room = &Semaphore::new(FETCHED_KIB as usize);
-        let fetches = view.segments.iter().map(|reference| async move {
+        let small = view.segments.iter().filter(|s| s.size <= SMALL);
+        let keys: Vec<String> = small.map(segment_key).collect();
+        let copies = self.inner.cache.copies(&keys).await;
+        let mut copies: HashMap<String, Bytes> = keys
+            .into_iter()
+            .zip(copies)
+            .filter_map(|(key, copy)| Some((key, copy?)))
+            .collect();
+        let segments = view.segments.iter();
+        let wanted = segments.map(|reference| (reference, copies.remove(&segment_key(reference))));
+        let fetches = wanted.map(|(reference, copy)| async move {
             let size = u32::try_from(reference.size >> 10).unwrap_or(u32::MAX);
             let permits = room.acquire_many(size.clamp(1, FETCHED_KIB)).await;
             let _held = permits.map_err(|_| Error::Stopped)?;
-            let key = layout::segment(reference.session, reference.number);
-            match self.read_segment(reference).await {
+            let key = segment_key(reference);
+            match self.read_segment(reference, copy).await {
                 Ok(segment) => Ok(Ok(Loaded {
                     reference: reference.clone(),
                     segment: Arc::new(segment),
@@ -365,10 +382,14 @@ impl Repository {
         Ok(index)
     }
 
-    async fn read_segment(&self, reference: &SegmentRef) -> Result<IndexSegment> {
-        let key = layout::segment(reference.session, reference.number);
+    async fn read_segment(
+        &self,
+        reference: &SegmentRef,
+        copy: Option<Bytes>,
+    ) -> Result<IndexSegment> {
+        let key = segment_key(reference);
         let open = |bytes: &[u8]| {
-            let segment = self.decode_segment(&key, bytes)?;
+            let segment = self.decode_segment(&key, bytes, reference.entries)?;
             if segment.rows.len() as u64 != reference.entries {
                 let said =
                     ark_format::DecodeError::Invalid("it has not as many entries as is said of it");
@@ -378,18 +399,24 @@ impl Repository {
         };
         self.inner
             .cache
-            .get_checked(self.store(), &key, Some(reference.size), open)
+            .get_checked_in(copy, self.store(), &key, Some(reference.size), open)
             .await
     }
 
-    pub(crate) fn decode_segment(&self, key: &str, bytes: &[u8]) -> Result<IndexSegment> {
+    /// The content of a segment of which `expected` entries are said.
+    pub(crate) fn decode_segment(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        expected: u64,
+    ) -> Result<IndexSegment> {
         let sealer = SegmentSealer {
             cipher: self.cipher(),
             repository: self.id(),
             key: &self.key_set().index,
             object_key: key,
         };
-        let mut rows = RowsBuilder::new(self.inner.cache.folder());
+        let mut rows = RowsBuilder::new(self.inner.cache.folder(), expected);
         let tables = sealer
             .decode_rows(bytes, |chunk| rows.push(chunk))
             .at(key)?;

@@ -184,15 +184,18 @@ pub struct RowsBuilder {
     file: Option<File>,
     count: usize,
     fences: Vec<u64>,
+    /// What the filter of a file is made of.
     keys: Vec<u64>,
 }
 
 impl RowsBuilder {
-    /// Rows whose file, if they need one, is in `folder`; without a folder all stay in memory.
-    pub fn new(folder: Option<&Path>) -> RowsBuilder {
+    /// Rows whose file, if they need one, is in `folder`; without a folder all stay in memory. `expected` of them are said
+    /// to come; that this is not so costs only time.
+    pub fn new(folder: Option<&Path>, expected: u64) -> RowsBuilder {
+        let expected = usize::try_from(expected).unwrap_or(MEMORY_ROWS);
         RowsBuilder {
             folder: folder.map(Path::to_owned),
-            memory: Vec::new(),
+            memory: Vec::with_capacity(expected.min(MEMORY_ROWS) * ENTRY),
             file: None,
             count: 0,
             fences: Vec::new(),
@@ -206,11 +209,10 @@ impl RowsBuilder {
             if self.count.is_multiple_of(PAGE_ROWS) {
                 self.fences.push(prefix(row));
             }
-            let key = prefix(row);
-            if self.keys.last() != Some(&key) {
-                self.keys.push(key);
-            }
             self.count += 1;
+        }
+        if self.file.is_some() {
+            self.note_keys(rows);
         }
         match &mut self.file {
             None => {
@@ -226,7 +228,8 @@ impl RowsBuilder {
                         });
                     match moved {
                         Ok(file) => {
-                            self.memory = Vec::new();
+                            let memory = std::mem::take(&mut self.memory);
+                            self.note_keys(&memory);
                             self.file = Some(file);
                         }
                         Err(error) => tracing::debug!(%error, "the index stays in memory"),
@@ -238,6 +241,15 @@ impl RowsBuilder {
                     tracing::debug!(%error, "the index goes back to memory");
                     self.file_to_memory(rows);
                 }
+            }
+        }
+    }
+
+    fn note_keys(&mut self, rows: &[u8]) {
+        for row in rows.chunks_exact(ENTRY) {
+            let key = prefix(row);
+            if self.keys.last() != Some(&key) {
+                self.keys.push(key);
             }
         }
     }
@@ -307,7 +319,7 @@ mod tests {
     }
 
     fn rows(entries: &[Entry], folder: Option<&Path>) -> Rows {
-        let mut builder = RowsBuilder::new(folder);
+        let mut builder = RowsBuilder::new(folder, 0);
         for entries in entries.chunks(1000) {
             builder.push(&entries.iter().flat_map(Entry::to_row).collect::<Vec<u8>>());
         }

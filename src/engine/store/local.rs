@@ -10,7 +10,7 @@
 //! disk is unmounted below a running ark, its mount point is another folder: that is reported, not
 //! filled.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -107,6 +107,25 @@ impl LocalRoot {
                 folder: true,
                 depth: 0,
             }],
+        }
+    }
+
+    /// The object with the first key below `prefix`. Of a folder with files only, as most are, no more is kept than that one
+    /// name: what has been going on for years has thousands of epochs.
+    pub(super) fn first(&self, prefix: &str, url: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        let folder = self.path.join(prefix);
+        let found = least_name(&folder).and_then(|name| {
+            let metadata = present(fs::metadata(folder.join(&name))).ok()??;
+            let key = Path::new(prefix).join(name).to_str()?.to_owned();
+            metadata.is_file().then(|| ObjectInfo {
+                key,
+                size: metadata.len(),
+                modified_ms: modified_ms(&metadata),
+            })
+        });
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.walk(prefix).next_object(url),
         }
     }
 
@@ -238,6 +257,22 @@ fn entries(listing: fs::ReadDir, depth: usize) -> io::Result<Vec<Entry>> {
         });
     }
     Ok(found)
+}
+
+/// The least name in a folder of nothing but files; `None` if that is not so, or could not be read.
+fn least_name(folder: &Path) -> Option<OsString> {
+    let mut least: Option<OsString> = None;
+    for item in fs::read_dir(folder).ok()? {
+        let item = item.ok()?;
+        if !item.file_type().ok()?.is_file() {
+            return None;
+        }
+        let name = item.file_name();
+        if !is_staged(name.as_encoded_bytes()) && least.as_ref().is_none_or(|least| name < *least) {
+            least = Some(name);
+        }
+    }
+    least
 }
 
 /// The library stages `name` as `name#1`, `name#2`…

@@ -21,6 +21,7 @@ mod local;
 mod protection;
 mod url;
 
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
@@ -63,6 +65,9 @@ const STALL: u64 = 45;
 /// How long a store that has answered before may be away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Keys asked for where only the first is wanted: some tools make an object of the folder itself, which comes before it.
+const FEW: usize = 2;
+
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
@@ -80,9 +85,10 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     objects: Arc<dyn ObjectStore>,
+    /// Gives pages of a listing of any size.
+    pages: Option<Arc<dyn PaginatedListStore>>,
     prefix: String,
     place: Place,
     local: Option<LocalRoot>,
@@ -129,6 +135,7 @@ impl Store {
             _ => {
                 let connection = url::connect(&parsed, options)?;
                 let mut inner = Inner::new(connection.objects, shown, connection.endpoint);
+                inner.pages = Some(connection.pages);
                 inner.prefix = parsed.prefix().to_owned();
                 inner.remote = true;
                 inner.ordered = connection.ordered;
@@ -172,6 +179,21 @@ impl Store {
         let mut inner = Inner::new(inner, description.to_owned(), description.to_owned());
         inner.remote = true;
         inner.ordered = true;
+        Store {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// As [`Store::over_network`], of a connection that gives pages of a listing of the size asked for, as S3 does.
+    pub fn over_network_in_pages<S>(objects: Arc<S>, description: &str) -> Store
+    where
+        S: ObjectStore + PaginatedListStore,
+    {
+        let inner: Arc<dyn ObjectStore> = objects.clone();
+        let mut inner = Inner::new(inner, description.to_owned(), description.to_owned());
+        inner.remote = true;
+        inner.ordered = true;
+        inner.pages = Some(objects);
         Store {
             inner: Arc::new(inner),
         }
@@ -369,12 +391,52 @@ impl Store {
             return self
                 .on_disk(move |root, url| {
                     root.check(url)?;
-                    root.walk(&prefix).next_object(url)
+                    root.first(&prefix, url)
                 })
                 .await;
         }
-        self.persist(|| async { self.list_stream(prefix).next().await.transpose() })
-            .await
+        match &self.inner.pages {
+            Some(pages) => self.persist(|| self.first_of(&**pages, prefix)).await,
+            None => {
+                self.persist(|| async { self.list_stream(prefix).next().await.transpose() })
+                    .await
+            }
+        }
+    }
+
+    /// The first object below a folder, of a listing that is asked for a few keys at a time.
+    async fn first_of(
+        &self,
+        pages: &dyn PaginatedListStore,
+        prefix: &str,
+    ) -> Result<Option<ObjectInfo>, StoreError> {
+        let folder = self.folder(prefix)?.map(|path| format!("{path}/"));
+        let mut page_token = None;
+        loop {
+            add(&self.inner.counters.list, 1);
+            let options = PaginatedListOptions {
+                max_keys: Some(FEW),
+                page_token,
+                ..PaginatedListOptions::default()
+            };
+            let asked = pages.list_paginated(folder.as_deref(), options);
+            let page = self.within(ANSWER, prefix, asked).await?;
+            let below = page.result.objects.iter().find(|meta| {
+                folder
+                    .as_deref()
+                    .is_none_or(|folder| meta.location.as_ref().starts_with(folder))
+            });
+            if let Some(meta) = below
+                && let Some(key) = self.relative(&meta.location)
+            {
+                return Ok(Some(self.info(key, meta)));
+            }
+            // A page may be empty and yet not be the last.
+            page_token = page.page_token;
+            if page_token.is_none() {
+                return Ok(None);
+            }
+        }
     }
 
     /// Deletes an object; one that does not exist is deleted already.
@@ -612,10 +674,17 @@ impl Store {
     }
 }
 
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.place.url).finish()
+    }
+}
+
 impl Inner {
     fn new(objects: Arc<dyn ObjectStore>, url: String, endpoint: String) -> Inner {
         Inner {
             objects,
+            pages: None,
             prefix: String::new(),
             place: Place { url, endpoint },
             local: None,

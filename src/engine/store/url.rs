@@ -13,6 +13,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::list::PaginatedListStore;
 use object_store::{
     BackoffConfig, Certificate, ClientOptions, HeaderValue, ObjectStore, RetryConfig,
 };
@@ -74,6 +75,8 @@ impl StoreOptions {
 /// A connection that was set up, not yet used.
 pub(super) struct Connection {
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// The same, for listings of which only the beginning is wanted.
+    pub(super) pages: Arc<dyn PaginatedListStore>,
     /// Where requests go, for messages.
     pub(super) endpoint: String,
     /// Listings come in the order of keys.
@@ -156,8 +159,10 @@ fn s3(url: &StoreUrl, bucket: &str, options: &StoreOptions) -> Result<Connection
         .with_client_options(client(url, options, ca_file, allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;
+    let objects = Arc::new(built);
     Ok(Connection {
-        objects: Arc::new(built),
+        pages: objects.clone(),
+        objects,
         endpoint: through_proxy(shown, options),
         // Directory buckets list in no order.
         ordered: !express,
@@ -195,8 +200,10 @@ fn gcs(url: &StoreUrl, bucket: &str, options: &StoreOptions) -> Result<Connectio
         .with_client_options(client(url, options, options.ca_file.clone(), allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;
+    let objects = Arc::new(built);
     Ok(Connection {
-        objects: Arc::new(built),
+        pages: objects.clone(),
+        objects,
         endpoint: through_proxy(shown, options),
         ordered: true,
     })
@@ -243,8 +250,10 @@ fn azure(
         .with_client_options(client(url, options, options.ca_file.clone(), allow_http)?)
         .build()
         .map_err(|e| settings(url, &e))?;
+    let objects = Arc::new(built);
     Ok(Connection {
-        objects: Arc::new(built),
+        pages: objects.clone(),
+        objects,
         endpoint: through_proxy(shown, options),
         ordered: true,
     })

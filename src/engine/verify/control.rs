@@ -148,7 +148,7 @@ impl Repository {
                 let body: EpochBody = sealer.decode(Kind::EpochBody, key, bytes).at(key)?;
                 same(key, body.number == *number)
             }
-            Object::Segment(..) => self.decode_segment(key, bytes).map(drop),
+            Object::Segment(..) => self.decode_segment(key, bytes, 0).map(drop),
             Object::Manifest(_, id) => self.decode_ending(key, *id, bytes).map(drop),
             Object::Tombstone(id, _) => {
                 let stone: Tombstone = self.decode_signed(Kind::Tombstone, key, bytes)?;

@@ -105,12 +105,22 @@ async fn half_staged_files_are_leftovers_and_not_objects() {
         .unwrap();
     fs::write(folder.path().join("packs/data/00/q#1"), "half").unwrap();
     fs::write(folder.path().join("packs/data/00/p#27"), "half").unwrap();
+    fs::write(folder.path().join("packs/data/00/n#1"), "half").unwrap();
+    let first = store.first("packs/data/00").await.unwrap().unwrap();
+    assert_eq!((first.key.as_str(), first.size), ("packs/data/00/p", 5));
     let keys: Vec<_> = store.list("").await.unwrap();
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].key, "packs/data/00/p");
     let leftovers = store.list_leftovers().await.unwrap();
     let paths: Vec<_> = leftovers.iter().map(|l| l.path.as_str()).collect();
-    assert_eq!(paths, ["packs/data/00/p#27", "packs/data/00/q#1"]);
+    assert_eq!(
+        paths,
+        [
+            "packs/data/00/n#1",
+            "packs/data/00/p#27",
+            "packs/data/00/q#1"
+        ]
+    );
     assert_eq!(leftovers[0].size, 4);
 
     // The name is still free for a complete object.

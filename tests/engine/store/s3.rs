@@ -211,6 +211,27 @@ async fn a_store_that_never_answers_is_given_up() {
     }
 }
 
+/// Consoles make an object of a folder itself.
+#[tokio::test]
+async fn a_folder_made_by_hand_is_no_object() {
+    let minio = Minio::start().await.unwrap();
+    minio.create_bucket("repo").unwrap();
+    let s3 = minio.s3();
+    for key in ["p/", "p/epochs/"] {
+        s3.put("repo", key, b"").await.unwrap().done().unwrap();
+    }
+    let store = Store::open("s3://repo/p", &options(&minio)).unwrap();
+    assert_eq!(store.first("epochs").await.unwrap(), None);
+    store
+        .create("epochs/1", Bytes::from_static(b"1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.first("epochs").await.unwrap().unwrap().key,
+        "epochs/1"
+    );
+}
+
 #[tokio::test]
 async fn only_data_packs_get_the_storage_class() {
     let minio = Minio::start().await.unwrap();
