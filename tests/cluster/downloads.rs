@@ -3,6 +3,7 @@
 //! The server is a process beside the cluster. The apiserver passes requests on to pods alone, so a Pod and a Service stand for it, with this
 //! machine's address; the quickstart's test does the same with a real pod.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -237,6 +238,7 @@ async fn what_a_backup_holds_is_read_through_the_server() {
     let (through, at_hand) = both(&ark, &direct, &json);
     assert_eq!(through.json()["resources"], at_hand.json()["resources"]);
 
+    what_it_costs(&ark, &api).await;
     as_files(&ark, &direct);
     the_users_own_settings(&ark);
     restores(&ark, &direct);
@@ -245,6 +247,39 @@ async fn what_a_backup_holds_is_read_through_the_server() {
     assert_eq!(requests(&served).await, []);
     another_replica_gives_it_too(&mut served).await;
     served.stop();
+}
+
+/// Writes that one download takes: the request, its two statuses, its end.
+async fn what_it_costs(ark: &Ark, api: &Api) {
+    let before = written(api).await;
+    ark.run(&["backup", "cat", "two", "-o", "json"]).done();
+    let mut after = written(api).await;
+    for (verb, count) in &mut after {
+        *count -= before.get(verb).copied().unwrap_or(0);
+    }
+    let expected = [("DELETE", 1), ("PATCH", 2), ("POST", 1)];
+    let expected = expected.map(|(verb, count)| (verb.to_owned(), count));
+    assert_eq!(after, BTreeMap::from(expected));
+}
+
+/// How often the apiserver was asked to write a DownloadRequest, by verb.
+async fn written(api: &Api) -> BTreeMap<String, u64> {
+    let metrics = api.get_text("/metrics").await.unwrap();
+    let mut counts = BTreeMap::new();
+    for line in metrics.lines() {
+        let label = |name: &str| {
+            let (_, rest) = line.split_once(&format!("{name}=\""))?;
+            Some(rest.split_once('"')?.0)
+        };
+        if line.starts_with("apiserver_request_total{")
+            && label("resource") == Some("downloadrequests")
+            && let Some(verb @ ("POST" | "PUT" | "PATCH" | "APPLY" | "DELETE")) = label("verb")
+        {
+            let (_, count) = line.rsplit_once(' ').unwrap();
+            *counts.entry(verb.to_owned()).or_insert(0) += count.parse::<u64>().unwrap();
+        }
+    }
+    counts
 }
 
 fn as_files(ark: &Ark, direct: &Ark) {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::target::{self, TargetError};
 use super::{AT_ONCE, TOKEN, TlsListener};
 use crate::api::names::check_name;
-use crate::api::{DownloadPhase, DownloadRequest};
+use crate::api::{BackupStorageLocation, DownloadPhase, DownloadRequest};
 use crate::server::context::Context;
+use crate::server::listing::list;
 use crate::server::reading::{self, wire};
 use crate::server::told::chain;
 
@@ -158,6 +159,10 @@ async fn download(
         return Err(Refusal::unknown());
     }
     take(&request, &name, context).await?;
+    // A replica that does not work otherwise would hold repositories of locations that are no more against their successors.
+    let locations = list::<BackupStorageLocation>(context, &ListParams::default()).await?;
+    let names: Vec<String> = locations.names().collect();
+    context.repositories.retain(&names);
     let target = &request.spec.target;
     let found = target::look(target, context).await?;
     let found = found.map_err(TargetError::Refused)?;
