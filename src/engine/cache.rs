@@ -113,12 +113,11 @@ impl Cache {
         size: Option<u64>,
         open: impl Fn(&[u8]) -> Result<T>,
     ) -> Result<T> {
-        match copy.filter(|copy| size.is_none_or(|size| size == copy.len() as u64)) {
-            Some(copy) => match open(&copy) {
+        if let Some(copy) = copy.filter(|copy| size.is_none_or(|size| size == copy.len() as u64)) {
+            match open(&copy) {
                 Err(Error::Damaged { .. } | Error::Forged { .. }) => {}
                 opened => return opened,
-            },
-            None => {}
+            }
         }
         self.get_checked(store, key, size, open).await
     }
