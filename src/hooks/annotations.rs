@@ -141,6 +141,29 @@ pub fn backup(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said
     said
 }
 
+/// Annotations that look like a backup's hook and are none that is known.
+pub fn unknown(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let known = |key: &str| {
+        let mut prefixes = PRE_BACKUP.iter().chain(&POST_BACKUP);
+        prefixes.any(|prefix| key.starts_with(prefix))
+    };
+    let keys = annotations.keys();
+    keys.filter(|key| key.contains(MARK) && !known(key))
+        .map(|key| format!("annotation {key} is of no kind of hook that is known: it is not used"))
+        .collect()
+}
+
+/// What a failure means by a family of annotations that may have no command.
+pub fn stated_on_error(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> OnError {
+    let mut stated = prefixes
+        .iter()
+        .filter_map(|prefix| annotations.get(&format!("{prefix}{ON_ERROR}")));
+    match stated.next() {
+        Some(text) if text.trim().eq_ignore_ascii_case("continue") => OnError::Continue,
+        _ => OnError::Fail,
+    }
+}
+
 /// Reads the command in a restored pod that one family of annotations states.
 pub fn restore_exec(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said<StatedExec> {
     let mut said = Said::default();

@@ -154,7 +154,7 @@ impl Plan {
         let mut plan = Plan::default();
         for pod in pods {
             let mut remarks = Vec::new();
-            let post = stage(pod, Stage::Post, rules, &mut remarks);
+            let (post, _) = stage(pod, Stage::Post, rules, &mut remarks);
             plan.remarks.append(&mut remarks);
             if pod.is_running() && !post.is_empty() {
                 plan.pods.push(PodHooks {
@@ -169,16 +169,24 @@ impl Plan {
 
     fn add(&mut self, pod: &Pod, rules: &Rules) {
         let mut remarks = Vec::new();
-        let pre = stage(pod, Stage::Pre, rules, &mut remarks);
-        let post = stage(pod, Stage::Post, rules, &mut remarks);
+        let unknown = annotations::unknown(&pod.annotations);
+        let say = |text| Line::new(Level::Warning, format!("pod {}: {text}", pod.name));
+        remarks.extend(unknown.into_iter().map(say));
+        let (pre, _) = stage(pod, Stage::Pre, rules, &mut remarks);
+        let (post, missing) = stage(pod, Stage::Post, rules, &mut remarks);
         let hooks = pre.len() + post.len();
         let wrong = remarks.iter().any(|line| line.level == Level::Error);
-        if hooks > 0 && wrong {
+        // What is frozen must be thawed, whatever a failure of the thaw means to the backup.
+        let missing = missing.filter(|_| !pre.is_empty());
+        if hooks > 0 && (wrong || missing.is_some()) {
             let text = format!(
                 "pod {}: none of its hooks is run, because one of them cannot be",
                 pod.name
             );
-            remarks.push(Line::new(Level::Info, text));
+            remarks.push(match missing {
+                Some(on_error) if !wrong => Line::of_hook(on_error, text),
+                _ => Line::new(Level::Info, text),
+            });
         } else if hooks > 0 && !pod.is_running() {
             remarks.push(not_running(pod));
         } else if hooks > 0 {
@@ -202,8 +210,14 @@ fn not_running(pod: &Pod) -> Line {
     Line::new(level, text)
 }
 
-/// The hooks of a pod at one stage. Its annotations take the place of the spec's.
-fn stage(pod: &Pod, stage: Stage, rules: &Rules, remarks: &mut Vec<Line>) -> Vec<Hook> {
+/// The hooks of a pod at one stage, and, if one of them is known not to be runnable, what its failure means. Its annotations take the
+/// place of the spec's.
+fn stage(
+    pod: &Pod,
+    stage: Stage,
+    rules: &Rules,
+    remarks: &mut Vec<Line>,
+) -> (Vec<Hook>, Option<OnError>) {
     let prefixes: &[&str] = match stage {
         Stage::Pre => &PRE_BACKUP,
         Stage::Post => &POST_BACKUP,
@@ -214,10 +228,13 @@ fn stage(pod: &Pod, stage: Stage, rules: &Rules, remarks: &mut Vec<Line>) -> Vec
         errors,
     } = annotations::backup(&pod.annotations, prefixes);
     let say = |level| move |text: String| Line::new(level, format!("pod {}: {text}", pod.name));
+    // What stands beside a command does no harm; without one something was meant that is not there.
+    let mut missing = (hook.is_none() && !unused.is_empty())
+        .then(|| annotations::stated_on_error(&pod.annotations, prefixes));
     remarks.extend(unused.into_iter().map(say(Level::Warning)));
     remarks.extend(errors.iter().cloned().map(say(Level::Error)));
     if !errors.is_empty() {
-        return Vec::new();
+        return (Vec::new(), Some(OnError::Fail));
     }
     if let Some(stated) = hook {
         let origin = format!("annotation {}", stated.annotation);
@@ -229,10 +246,13 @@ fn stage(pod: &Pod, stage: Stage, rules: &Rules, remarks: &mut Vec<Line>) -> Vec
             (stated.on_error, timeout),
             origin,
         );
-        return hook
-            .map_err(|line| remarks.push(line))
-            .into_iter()
-            .collect();
+        return match hook {
+            Ok(hook) => (vec![hook], None),
+            Err(line) => {
+                remarks.push(line);
+                (Vec::new(), Some(stated.on_error))
+            }
+        };
     }
     let mut hooks = Vec::new();
     for (name, exec) in rules.hooks(pod, stage) {
@@ -240,19 +260,25 @@ fn stage(pod: &Pod, stage: Stage, rules: &Rules, remarks: &mut Vec<Line>) -> Vec
             .timeout
             .and_then(|time| Duration::try_from(time.0).ok());
         let timeout = timeout.filter(|time| !time.is_zero()).unwrap_or(TIMEOUT);
+        let on_error = exec.on_error.unwrap_or_default();
         let hook = resolve(
             pod,
             stage,
             (exec.container.clone(), exec.command.clone()),
-            (exec.on_error.unwrap_or_default(), timeout),
+            (on_error, timeout),
             format!("hook {name} of the spec"),
         );
         match hook {
             Ok(hook) => hooks.push(hook),
-            Err(line) => remarks.push(line),
+            Err(line) => {
+                remarks.push(line);
+                if missing != Some(OnError::Fail) {
+                    missing = Some(on_error);
+                }
+            }
         }
     }
-    hooks
+    (hooks, missing)
 }
 
 /// A hook with the container that it is run in; else why it cannot be run.

@@ -156,16 +156,48 @@ fn a_pod_whose_post_hook_cannot_be_run_gets_no_pre_hook() {
         assert_eq!(levels(&plan)[0], (Level::Error, true));
         assert!(plan.to_string().contains("pod shop/web: "), "{plan}");
     }
-    // Who says that it does not matter is taken at his word.
-    let relaxed = [
+    // Continue says what that means for the backup, not that the pod may stay frozen.
+    let relaxed = ("post.hook.backup.velero.io/on-error", "Continue");
+    let gone = ("post.hook.backup.velero.io/container", "gone");
+    let empty = ("post.hook.backup.velero.io/command", " ");
+    let alone = ("post.hook.backup.velero.io/timeout", "5s");
+    for (said, level) in [
+        (vec![pre, post, gone, relaxed], Level::Warning),
+        (vec![pre, empty], Level::Error),
+        (vec![pre, alone], Level::Error),
+        (vec![pre, empty, relaxed], Level::Warning),
+    ] {
+        let plan = Plan::of([&pod("web", &said)], &Rules::default());
+        assert!(plan.pods.is_empty(), "{plan}");
+        let last = levels(&plan).pop();
+        assert_eq!(last, Some((level, true)), "{plan}");
+        assert!(plan.to_string().contains("none of its hooks is run"));
+    }
+    let relaxed_rule = json!({ "command": ["thaw"], "container": "gone", "onError": "Continue" });
+    let rules = rules(json!([
+        { "name": "s", "pre": [exec(&["freeze"])], "post": [exec(&["one"]), { "exec": relaxed_rule }] },
+    ]))
+    .unwrap();
+    let plan = Plan::of([&pod("web", &[])], &rules);
+    assert!(plan.pods.is_empty(), "{plan}");
+    // Nothing is frozen without a pre hook; and what another prefix says does no harm.
+    let plan = Plan::of([&pod("web", &[post, relaxed])], &Rules::default());
+    assert_eq!(plan.pods[0].post.len(), 1);
+    let twice = [
         pre,
         post,
-        ("post.hook.backup.velero.io/container", "gone"),
-        ("post.hook.backup.velero.io/on-error", "Continue"),
+        ("post.hook.backup.ark.heptio.com/command", "ours"),
     ];
-    let plan = Plan::of([&pod("web", &relaxed)], &Rules::default());
-    assert_eq!(levels(&plan), [(Level::Warning, true)]);
-    assert_eq!((plan.pods[0].pre.len(), plan.pods[0].post.len()), (1, 0));
+    let plan = Plan::of([&pod("web", &twice)], &Rules::default());
+    assert_eq!((plan.pods[0].pre.len(), plan.pods[0].post.len()), (1, 1));
+    let misspelt = [pre, ("pst.hook.backup.velero.io/command", "thaw")];
+    let plan = Plan::of([&pod("web", &misspelt)], &Rules::default());
+    assert_eq!(levels(&plan), [(Level::Warning, false)]);
+    assert!(
+        plan.to_string()
+            .contains("pst.hook.backup.velero.io/command is of no kind"),
+        "{plan}"
+    );
     let beside = [pre, ("pre.hook.backup.velero.io/container", "beside")];
     let plan = Plan::of([&pod("web", &beside)], &Rules::default());
     assert_eq!(plan.pods[0].pre[0].container, "beside");
