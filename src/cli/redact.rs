@@ -1,8 +1,9 @@
 //! What is taken out of objects and logs before they leave the user's hands.
 //!
 //! It takes out too much rather than too little. Of objects, what may hold a secret by its place goes whatever it looks like: the data of
-//! Secrets, values of environment variables that are not known to be harmless, commands, headers, copies of objects in annotations. Of
-//! every text, what looks like a secret goes: what follows the name of one, tokens, keys, the user in a URL.
+//! Secrets, values of environment variables and headers that are not known to be harmless, commands, arguments of other programs than ark,
+//! templates of Jobs, paths of URLs, annotations but for a few. Of every text, what looks like a secret goes: what follows the name of one,
+//! tokens, keys, the user in a URL.
 
 use regex::{Captures, Regex};
 use serde_json::Value;
@@ -26,13 +27,31 @@ const HARMLESS: [&str; 12] = [
     "TZ",
 ];
 
+/// Annotations whose values are shown: their beginnings.
+const SHOWN: [&str; 6] = [
+    "ark.heptio.com/",
+    "velero.io/",
+    "prometheus.io/",
+    "deployment.kubernetes.io/",
+    "control-plane.alpha.kubernetes.io/",
+    "meta.helm.sh/",
+];
+
+/// Fields that say where a secret is, not what it is.
+const WHERE: [&str; 4] = [
+    "secretName",
+    "secretNamespace",
+    "serviceAccountToken",
+    "tokenExpirationSeconds",
+];
+
 /// Words in names of what is secret, without case, dashes and underscores.
 const SECRET: [&str; 12] = [
     "password",
     "passwd",
     "passphrase",
-    "secretkey",
-    "clientsecret",
+    "secret",
+    "credential",
     "token",
     "apikey",
     "accesskey",
@@ -43,7 +62,7 @@ const SECRET: [&str; 12] = [
 ];
 
 /// Fields that hold what somebody else wrote, of which nobody knows what is in it.
-const FOREIGN: [&str; 4] = ["command", "headers", "body", "jobTemplate"];
+const FOREIGN: [&str; 4] = ["command", "headers", "httpHeaders", "body"];
 
 /// Takes secrets out.
 #[derive(Debug)]
@@ -51,6 +70,8 @@ pub struct Redactor {
     rules: Vec<(Regex, &'static str)>,
     /// Long runs of letters and digits, which are judged one by one.
     runs: Regex,
+    /// What follows the host of a URL.
+    path: Regex,
 }
 
 impl Redactor {
@@ -84,11 +105,23 @@ impl Redactor {
                 r#"(?i)([?&](?:sig|se|x-amz-[a-z-]+|x-goog-[a-z-]+)=)[^&\s"']+"#.to_owned(),
                 "$1<removed>",
             ),
+            // What a program of MySQL's is given after -p.
+            (
+                r"(?i)(\b(?:mysql|mariadb)\w*\b[^\n]*?\s-p)[^\s\-]\S*".to_owned(),
+                "$1<removed>",
+            ),
             (
                 format!(
-                    r#"(?i)([a-z0-9_.-]*(?:{named})[a-z0-9_.-]*\\?["']?\s*[=:]\s*)(\\?"[^"]*"|'[^']*'|[^\s"'&,;]+)"#
+                    r#"(?i)([a-z0-9_.-]*(?:{named})[a-z0-9_.-]*\\?["']?\s*[=:]\s*)(\\?"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']+)"#
                 ),
                 "$1<removed>",
+            ),
+            // Words after a colon may be a passphrase.
+            (
+                format!(
+                    r#"(?i)([a-z0-9_.-]*(?:{named})[a-z0-9_.-]*: )([^\n"']*?<removed>)[^\n"']*"#
+                ),
+                "$1$2",
             ),
             (
                 r"(?i)(--[a-z-]*(?:password|passphrase|token|secret|key)) +[^\s-]\S*".to_owned(),
@@ -101,7 +134,8 @@ impl Redactor {
             .collect::<Result<_, regex::Error>>()?;
         Ok(Redactor {
             rules,
-            runs: Regex::new(r"[A-Za-z0-9+/]{40,}={0,2}")?,
+            runs: Regex::new(r"[A-Za-z0-9+/_-]{40,}={0,2}")?,
+            path: Regex::new(r"^([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*).+$")?,
         })
     }
 
@@ -131,8 +165,19 @@ impl Redactor {
                     map.remove("data");
                     map.remove("stringData");
                 }
+                let is_ark = map.get("name").is_some_and(|name| name == "ark");
+                let is_harmless = |name: &Value| {
+                    let name = name.as_str();
+                    name.is_some_and(|name| HARMLESS.contains(&name))
+                };
+                let is_pair = map.get("name").is_some_and(|name| !is_harmless(name));
                 for (name, value) in map.iter_mut() {
-                    self.field(name, value);
+                    match name.as_str() {
+                        // A variable, a header.
+                        "value" if is_pair => *value = REMOVED.into(),
+                        "args" if !is_ark => *value = REMOVED.into(),
+                        _ => self.field(name, value),
+                    }
                 }
                 map.remove("managedFields");
             }
@@ -147,32 +192,38 @@ impl Redactor {
             .collect::<String>()
             .to_ascii_lowercase();
         match (name, &mut *value) {
-            ("env", Value::Array(variables)) => {
-                for variable in variables.iter_mut() {
-                    let shown = variable["name"]
-                        .as_str()
-                        .is_some_and(|name| HARMLESS.contains(&name));
-                    if !shown && variable.get("value").is_some() {
-                        variable["value"] = REMOVED.into();
-                    }
-                }
-                variables.iter_mut().for_each(|value| self.value(value));
-            }
             ("annotations", Value::Object(annotations)) => {
                 for (name, value) in annotations.iter_mut() {
-                    // Copies of objects, and commands of hooks.
-                    let foreign = name.starts_with("kubectl.kubernetes.io/")
-                        || name.contains("hook.")
-                        || name.contains("last-applied");
-                    match foreign {
-                        true => *value = REMOVED.into(),
-                        false => self.field(name, value),
+                    // Others may be copies of objects, and commands of hooks are among ours.
+                    let shown = SHOWN.iter().any(|start| name.starts_with(start));
+                    match shown && !name.contains("hook.") {
+                        true => self.field(name, value),
+                        false => *value = REMOVED.into(),
                     }
                 }
             }
+            ("job", Value::Object(job)) => {
+                job.remove("template");
+                job.iter_mut()
+                    .for_each(|(name, value)| self.field(name, value));
+            }
+            // Tokens stand in the path as often as behind it.
+            ("url", Value::String(url)) => {
+                *url = self.text(&self.path.replace(url, "$1/<removed>"));
+            }
             (name, _) if FOREIGN.contains(&name) => *value = REMOVED.into(),
-            (_, Value::String(text)) if SECRET.iter().any(|word| plain.contains(word)) => {
-                *text = REMOVED.to_owned();
+            (_, Value::String(_) | Value::Number(_))
+                if !WHERE.contains(&name) && SECRET.iter().any(|word| plain.contains(word)) =>
+            {
+                *value = REMOVED.into();
+            }
+            (_, Value::Array(list)) if SECRET.iter().any(|word| plain.contains(word)) => {
+                for value in list.iter_mut() {
+                    match value {
+                        Value::Object(_) => self.value(value),
+                        _ => *value = REMOVED.into(),
+                    }
+                }
             }
             _ => self.value(value),
         }
@@ -186,7 +237,10 @@ fn is_key(run: &str) -> bool {
         return run.len() >= 64;
     }
     let any = |is: fn(&char) -> bool| run.chars().any(|c| is(&c));
-    let slashes = run.chars().filter(|c| *c == '/').count();
+    let slashes = match run.len() {
+        ..64 => run.chars().filter(|c| *c == '/').count(),
+        _ => 0,
+    };
     any(char::is_ascii_uppercase)
         && any(char::is_ascii_lowercase)
         && any(char::is_ascii_digit)
@@ -218,17 +272,27 @@ mod tests {
             ),
             (
                 "Authorization: Bearer hunter2hunter2",
-                "Authorization: <removed> <removed>",
+                "Authorization: <removed>",
             ),
             ("jwt eyJhbGciOi.eyJzdWIi.c2ln end", "jwt <removed> end"),
             ("id AKIAIOSFODNN7EXAMPLE.", "id <removed>."),
             (
                 "put /x?a=1&X-Amz-Signature=abc&b=2",
-                "put /x?a=1&X-Amz-Signature=<removed>&b=2",
+                "put /x?a=1&X-Amz-Signature=<removed>",
             ),
             (
                 "run --passphrase hunter2 --verbose",
                 "run --passphrase <removed> --verbose",
+            ),
+            ("password=hunt,er&2;x n=1", "password=<removed> n=1"),
+            (
+                r#"{"password":"hunt\"er2","n":1}"#,
+                r#"{"password":<removed>,"n":1}"#,
+            ),
+            ("password: correct horse battery", "password: <removed>"),
+            (
+                "mysqldump -u root -phunter2 shop",
+                "mysqldump -u root -p<removed> shop",
             ),
             ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "<removed>"),
             (&"0f".repeat(32), "<removed>"),
@@ -259,10 +323,12 @@ mod tests {
                     "kubectl.kubernetes.io/last-applied-configuration": "{\"x\":\"hunter2\"}",
                     "pre.hook.backup.velero.io/command": "[\"mysqldump\",\"-phunter2\"]",
                     "prometheus.io/port": "8085",
+                    "kapp.k14s.io/original": "{\"x\":\"hunter2\"}",
                 },
             },
             "spec": { "containers": [{
                 "command": ["sh", "-c", "echo hunter2"],
+                "name": "ark",
                 "args": ["server", "--namespace=ark"],
                 "env": [
                     { "name": "ANYTHING", "value": "hunter2" },
@@ -271,6 +337,15 @@ mod tests {
                 ],
             }]},
             "config": { "accessKey": "hunter2", "region": "eu" },
+            "credentials": "hunter2",
+            "tokens": ["hunter2"],
+            "sidecar": { "name": "db", "args": ["--password", "hunter2"] },
+            "probe": { "httpGet": { "httpHeaders": [{ "name": "X-Api-Key", "value": "hunter2" }] } },
+            "hooks": { "before": [
+                { "job": { "namespace": "jobs", "template": { "spec": { "args": ["hunter2"] } } } },
+                { "http": { "url": "https://chat.example/run/hunter2" } },
+            ] },
+            "volume": { "secretName": "certificates" },
         });
         let redactor = Redactor::new().unwrap();
         redactor.value(&mut pod);
@@ -283,6 +358,9 @@ mod tests {
             "--namespace=ark",
             "secretKeyRef",
             "\"region\":\"eu\"",
+            "\"namespace\":\"jobs\"",
+            "https://chat.example/",
+            "certificates",
         ] {
             assert!(text.contains(kept), "{kept}: {text}");
         }

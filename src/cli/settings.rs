@@ -195,10 +195,13 @@ impl Settings {
         env: &Environment,
         config: &ClientConfig,
     ) -> Result<Settings, SettingsError> {
-        let kubeconfig = args.kube.kubeconfig.clone().or_else(|| {
-            let set = env.os(env::KUBECONFIG).is_some();
-            config.kubeconfig.clone().filter(|_| !set)
-        });
+        // The user's context is one of the user's file: another file may have another cluster under its name.
+        let another = args.kube.kubeconfig.is_some() || env.os(env::KUBECONFIG).is_some();
+        let (own_file, own_context) = match another {
+            true => (None, None),
+            false => (config.kubeconfig.clone(), config.kubecontext.clone()),
+        };
+        let kubeconfig = args.kube.kubeconfig.clone().or(own_file);
         let of_repository = of_repository(&args);
         let unlock = unlock(&args, env)?;
         let memory = number(args.tuning.memory, env, env::MEMORY)?.unwrap_or(DEFAULT_MEMORY);
@@ -237,7 +240,7 @@ impl Settings {
                     .or_else(|| config.namespace.clone())
                     .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
                 kubeconfig,
-                context: args.kube.kubecontext.or_else(|| config.kubecontext.clone()),
+                context: args.kube.kubecontext.or(own_context),
             },
             memory,
             cache_dir,
@@ -486,6 +489,9 @@ mod tests {
         let variables = [(env::NAMESPACE, "set"), (env::KUBECONFIG, "/set")];
         let (kube, _) = resolve("", &variables);
         assert_eq!((kube.namespace.as_str(), kube.kubeconfig), ("set", None));
+        assert_eq!(kube.context, None, "of another file");
+        let (kube, _) = resolve("--kubeconfig /said", &[]);
+        assert_eq!(kube.context, None, "of another file");
         let line = "-n said --kubeconfig /said --kubecontext said -o table";
         let (kube, output) = resolve(line, &variables);
         assert_eq!(kube.namespace, "said");

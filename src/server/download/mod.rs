@@ -9,7 +9,8 @@
 //! * Nobody gets anything without a token whose hash is in a request that was looked at, is not older than [`GOOD_FOR`], and was not
 //!   taken. Hashes are compared in constant time. A token is in no status, no log and no URL.
 //! * A request is taken once, whichever replica is asked: taking is an update that the apiserver lets only one do.
-//! * Who may do what is the apiserver's to say: making DownloadRequests, and `get` on the Service's proxy.
+//! * Who may do what is the apiserver's to say: who makes a DownloadRequest may read what it names. `get` on the Service's proxy is the way for
+//!   who is outside of the cluster; who reaches the listener in another way needs no more than the token.
 //! * Nothing is written to a repository. Memory is bounded by [`AT_ONCE`] downloads and what one needs ([`crate::server::reading`]).
 
 mod serve;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::ls::note_holes;
 use super::{Part, ask};
 use crate::cli::archive::Archive;
 use crate::cli::args::backup::BackupDownloadArgs;
@@ -51,6 +52,7 @@ async fn write(mut pieces: Pieces, file: &Path, context: &Context) -> Result<u64
         match (piece.head, &of) {
             (Head::Resource(resource), _) => {
                 progress.set(format!("downloading {resource}"));
+                note_holes(&resource, context);
                 of = Some(resource);
             }
             (

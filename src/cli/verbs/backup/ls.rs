@@ -78,7 +78,8 @@ async fn list(args: &LsArgs, context: &Context) -> Result<Listing> {
     })
 }
 
-fn note_holes(resource: &BackedUpResource, context: &Context) {
+/// Says what of a resource is not in the backup.
+pub(super) fn note_holes(resource: &BackedUpResource, context: &Context) {
     if resource.entry.captured == Captured::Yes {
         return;
     }
