@@ -39,17 +39,46 @@ pub async fn hooks(cluster: &Cluster, plan: &Plan) -> Result<hooks::Plan> {
     }
 }
 
+/// What is still to be run in pods of an interrupted backup.
+pub struct Due {
+    /// What can be run now.
+    pub plan: hooks::Plan,
+    /// The pods that cannot be read at present.
+    pub unread: Vec<PodName>,
+    /// Why the first of them cannot.
+    pub why: Option<String>,
+}
+
 /// What is still to be run in pods of which an interrupted backup has said so. Those that are gone are done with, and what is
 /// wrong with the spec by now is no matter.
-pub async fn due(cluster: &Cluster, spec: &BackupSpec, pods: Vec<PodName>) -> Result<hooks::Plan> {
+pub async fn due(cluster: &Cluster, spec: &BackupSpec, pods: Vec<PodName>) -> Result<Due> {
     let discovery = Discovery::load(cluster).await?;
     let Some(resource) = discovery.find_name(&PODS) else {
-        return Ok(hooks::Plan::default());
+        return Ok(Due {
+            plan: hooks::Plan::default(),
+            unread: pods,
+            why: Some("the apiserver does not serve pods".to_owned()),
+        });
     };
     let rules = Rules::read(spec.hooks.as_ref(), &discovery, &mut Vec::new());
-    match hooks::named(cluster, resource, pods).await {
-        Ok(pods) => Ok(hooks::Plan::afterwards(&pods, &rules)),
-        Err(error) => unread(error),
+    Ok(sorted(hooks::each(cluster, resource, pods).await, &rules))
+}
+
+fn sorted(reads: Vec<(PodName, crate::cluster::Result<Option<hooks::Pod>>)>, rules: &Rules) -> Due {
+    let (mut pods, mut unread, mut why) = (Vec::new(), Vec::new(), None);
+    for (name, read) in reads {
+        match read {
+            Ok(pod) => pods.extend(pod),
+            Err(error) => {
+                why.get_or_insert_with(|| format!("pod {name}: {}", describe(&error)));
+                unread.push(name);
+            }
+        }
+    }
+    Due {
+        plan: hooks::Plan::afterwards(&pods, rules),
+        unread,
+        why,
     }
 }
 
@@ -72,4 +101,35 @@ pub fn run(cluster: &Cluster, plan: hooks::Plan, monitor: Arc<dyn Monitor>) -> R
     Run::new(plan, executor, move |line| {
         monitor.line(&LogLine::from(line))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pod_that_cannot_be_read_stays_due_and_holds_up_no_other() {
+        let raw = serde_json::json!({
+            "metadata": { "namespace": "shop", "name": "good",
+                "annotations": { "post.hook.backup.velero.io/command": "thaw" } },
+            "spec": { "containers": [{ "name": "db" }] },
+            "status": { "phase": "Running" },
+        });
+        let good = hooks::Pod::parse(&raw.to_string()).unwrap();
+        let name = |name: &str| format!("shop/{name}").parse::<PodName>().unwrap();
+        let path = "/api/v1/namespaces/shop/pods".to_owned();
+        let due = sorted(
+            vec![
+                (name("bad"), Err(crate::cluster::Error::NotText { path })),
+                (name("good"), Ok(Some(good))),
+                (name("gone"), Ok(None)),
+            ],
+            &Rules::default(),
+        );
+        assert_eq!(due.plan.pods.len(), 1);
+        assert_eq!(due.plan.pods[0].pod, name("good"));
+        assert_eq!(due.unread, [name("bad")]);
+        assert!(due.why.unwrap().starts_with("pod shop/bad: "));
+    }
 }

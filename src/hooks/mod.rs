@@ -31,7 +31,7 @@ pub use exec::{ExecError, Executor, Target};
 pub use operation::{Around, Subject, When};
 pub use output::Output;
 pub use plan::{Hook, Plan, PodHooks, PodName, Stage};
-pub use pods::{Pod, Scope, find, named};
+pub use pods::{Pod, Scope, each, find};
 pub use report::{Level, Line, Report};
 pub use restore::{RestoreRules, Restored, RestoredHooks};
 pub use rules::{HookError, Rules};

@@ -129,12 +129,25 @@ pub async fn find(cluster: &Cluster, scope: &Scope<'_>, rules: &Rules) -> Result
     named(cluster, scope.resource, names).await
 }
 
-/// Reads pods by name. Those that are gone are left out.
-pub async fn named(
+/// Reads pods by name, each by itself: one that cannot be read holds up no other. `None` is one that is gone.
+pub async fn each(
     cluster: &Cluster,
     resource: &Resource,
     names: Vec<PodName>,
-) -> Result<Vec<Pod>> {
+) -> Vec<(PodName, Result<Option<Pod>>)> {
+    let reads = names.into_iter().map(|name| async move {
+        let read = one(cluster, resource, name.clone()).await;
+        match read {
+            Err(error) if error.is_not_found() => (name, Ok(None)),
+            read => (name, read),
+        }
+    });
+    let reads = futures::stream::iter(reads).buffer_unordered(AT_ONCE);
+    reads.boxed().collect().await
+}
+
+/// Reads pods by name. Those that are gone are left out.
+async fn named(cluster: &Cluster, resource: &Resource, names: Vec<PodName>) -> Result<Vec<Pod>> {
     let pods = futures::stream::iter(names.into_iter().map(|name| one(cluster, resource, name)))
         .buffer_unordered(AT_ONCE)
         .try_filter_map(async |pod| Ok(pod));

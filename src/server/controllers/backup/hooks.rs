@@ -40,20 +40,38 @@ impl Job<Backup> {
             pods = due.len(),
             "interrupted after pre hooks: running the post hooks"
         );
-        let plan = loop {
-            match hooked::due(&self.context.cluster, &self.object.spec, due.clone()).await {
-                Ok(plan) => break plan,
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::warn!(backup = self.name, error, "cannot run post hooks yet");
-                    tokio::time::sleep(AGAIN).await;
+        let mut report = Report::default();
+        let mut left = due;
+        loop {
+            let found = hooked::due(&self.context.cluster, &self.object.spec, left.clone()).await;
+            let why = match found {
+                Ok(due) => {
+                    let silent = Arc::new(capture::Silent);
+                    let run = hooked::run(&self.context.cluster, due.plan, silent);
+                    run.thaw().await;
+                    let thawed = run.report();
+                    self.told(&thawed).await;
+                    report.extend(thawed);
+                    left = due.unread;
+                    due.why
                 }
+                Err(error) => Some(chain(&error)),
+            };
+            if left.is_empty() {
+                break;
             }
-        };
-        let run = hooked::run(&self.context.cluster, plan, Arc::new(capture::Silent));
-        run.thaw().await;
-        let report = run.report();
-        self.told(&report).await;
+            tracing::warn!(
+                backup = self.name,
+                pods = left.len(),
+                error = why,
+                "cannot run post hooks yet"
+            );
+            // Those that are done with are not thawed again; and a backup whose object is gone ends here.
+            let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+            let backup = self.write_status(&json!({ "postHooksDue": names })).await;
+            self.object = backup.ok_or(Stopped::Canceled)?;
+            tokio::time::sleep(AGAIN).await;
+        }
         self.ended_hooks(report.counts).await?;
         Ok(report)
     }
