@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::operation::{Ended, Subject, failed};
+use super::operation::{Ended, Subject, check_template, failed};
 use super::output::Output;
 use super::workload::list;
 use crate::api::OperationJob;
@@ -32,7 +32,10 @@ pub async fn run(
 ) -> Ended {
     let namespace = hook.namespace.as_deref().unwrap_or(&subject.namespace);
     let jobs = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
-    let wanted = job(&hook.template, name, limit, subject);
+    let wanted = match job(&hook.template, name, limit, subject) {
+        Ok(wanted) => wanted,
+        Err(why) => return failed(why),
+    };
     let create = Call::new(Verb::Create, format!("{jobs}?fieldValidation=Strict"))
         .with_body("application/json", wanted.to_string());
     match cluster.call(&create).await {
@@ -78,8 +81,9 @@ fn refused(error: &Error, namespace: &str) -> String {
     }
 }
 
-/// The Job of a template.
-fn job(template: &Value, name: &str, limit: Duration, subject: &Subject) -> Value {
+/// The Job of a template. Its shape is checked first: what follows takes objects for granted.
+fn job(template: &Value, name: &str, limit: Duration, subject: &Subject) -> Result<Value, String> {
+    check_template(template)?;
     let mut job = template.clone();
     job["apiVersion"] = json!("batch/v1");
     job["kind"] = json!("Job");
@@ -119,7 +123,7 @@ fn job(template: &Value, name: &str, limit: Duration, subject: &Subject) -> Valu
     if let Some(pod) = pod.as_object_mut() {
         pod.retain(|_, value| !value.is_null());
     }
-    job
+    Ok(job)
 }
 
 async fn wait(
@@ -220,7 +224,28 @@ mod tests {
             "ark-after-0-u",
             Duration::from_secs(60),
             &subject,
-        );
+        )
+        .unwrap();
+        let senseless = |template: Value| {
+            super::job(&template, "n", Duration::from_secs(60), &subject).unwrap_err()
+        };
+        let with = |pod: Value| json!({ "spec": { "template": { "spec": pod } } });
+        for template in [
+            json!("x"),
+            json!([]),
+            json!({}),
+            json!({ "metadata": "x", "spec": template["spec"] }),
+            json!({ "metadata": { "labels": "x" }, "spec": template["spec"] }),
+            json!({ "spec": [] }),
+            json!({ "spec": { "template": { "spec": "x" } } }),
+            with(json!({ "containers": ["x"] })),
+            with(json!({ "containers": "x" })),
+            with(json!({ "containers": [{ "name": "c" }], "initContainers": ["x"] })),
+            with(json!({ "containers": [{ "name": "c", "env": "x" }] })),
+        ] {
+            let why = senseless(template);
+            assert!(why.starts_with("the Job's template "), "{why}");
+        }
         assert_eq!(
             job["metadata"],
             json!({ "name": "ark-after-0-u", "labels": { "own": "x", "component": "ark" } })

@@ -209,11 +209,7 @@ pub(super) fn check<'a>(hooks: impl Iterator<Item = &'a OperationHook>) -> Vec<H
             wrong.push("the command is empty".to_owned());
         }
         if let Some(job) = &hook.job {
-            match serde_json::from_value::<JobTemplateSpec>(job.template.clone()) {
-                Ok(template) if has_containers(&template) => {}
-                Ok(_) => wrong.push("the Job's template has no containers".to_owned()),
-                Err(error) => wrong.push(format!("the Job's template is none: {error}")),
-            }
+            wrong.extend(check_template(&job.template).err());
         }
         if let Some(http) = &hook.http {
             let known = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -227,6 +223,15 @@ pub(super) fn check<'a>(hooks: impl Iterator<Item = &'a OperationHook>) -> Vec<H
         }));
     }
     errors
+}
+
+/// Whether a Job can be made of a template.
+pub(super) fn check_template(template: &serde_json::Value) -> Result<(), String> {
+    match serde_json::from_value::<JobTemplateSpec>(template.clone()) {
+        Ok(template) if has_containers(&template) => Ok(()),
+        Ok(_) => Err("the Job's template has no containers".to_owned()),
+        Err(error) => Err(format!("the Job's template is none: {error}")),
+    }
 }
 
 fn has_containers(template: &JobTemplateSpec) -> bool {

@@ -185,6 +185,7 @@ impl Job<Restore> {
         source: &BackupSource,
         begun: bool,
     ) -> Result<RestoreStatus, Stopped> {
+        self.check_hooks().await?;
         let started = self.begin().await?;
         let mut record = self.document(row);
         if !begun {

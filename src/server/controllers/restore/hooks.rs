@@ -5,11 +5,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stopped;
 use crate::api::{HookStatus, Restore, RestorePhase, RestoreStatus};
-use crate::hooks::{Report, Subject, When};
+use crate::cluster::Discovery;
+use crate::hooks::{Report, RestoreRules, Subject, When};
 use crate::restore::RestoreReport;
 use crate::server::around::{self, Aftermath};
 use crate::server::metrics::of_hooks;
 use crate::server::operation::Job;
+use crate::server::told::chain;
 
 impl Job<Restore> {
     /// Runs the hooks before the restore.
@@ -77,6 +79,20 @@ impl Job<Restore> {
             runs.get_or_create(&of_hooks("restore", result))
                 .inc_by(number);
         }
+    }
+
+    /// Checks the hooks before any of them is run.
+    pub(super) async fn check_hooks(&self) -> Result<(), Stopped> {
+        let Some(hooks) = &self.object.spec.hooks else {
+            return Ok(());
+        };
+        let discovery = Discovery::load(&self.context.cluster).await;
+        let discovery = discovery.map_err(|error| Stopped::Failed(chain(&error)))?;
+        let read = RestoreRules::read(Some(hooks), &discovery);
+        read.map(|_| ()).map_err(|errors| {
+            let told = errors.iter().map(|e| format!("{e}; {}", e.hint()));
+            Stopped::Invalid(told.collect())
+        })
     }
 
     fn subject(&self, hook: When, status: &RestoreStatus) -> Subject {
