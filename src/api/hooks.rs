@@ -166,7 +166,7 @@ pub struct RestoreExecHook {
     /// The program and its arguments. No shell reads them unless one is named.
     #[schemars(length(min = 1, max = 64))]
     pub command: Vec<String>,
-    /// What a failure means; absent means Fail.
+    /// What a failure means; absent means Continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
     /// How long to wait for the command to end; absent means 30s.

@@ -36,6 +36,9 @@ pub const MARK: &str = "hook.backup.";
 /// What every annotation of a restore's hook contains.
 pub const MARK_RESTORE: &str = "hook.restore.";
 
+/// What the failure of a command in a restored pod means if nothing is said: as in Velero.
+pub const RESTORE_ON_ERROR: OnError = OnError::Continue;
+
 const COMMAND: &str = "command";
 const CONTAINER: &str = "container";
 const ON_ERROR: &str = "on-error";
@@ -126,7 +129,7 @@ pub fn backup(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -> Said
     let Some((prefix, values)) = chosen else {
         return said;
     };
-    let on_error = on_error(prefix, &values, &mut said.errors);
+    let on_error = on_error(prefix, &values, OnError::Fail, &mut said.errors);
     let timeout = duration(prefix, &values, TIMEOUT, &mut said.errors);
     let command = command(prefix, &values, &mut said.errors);
     if said.errors.is_empty() {
@@ -195,7 +198,12 @@ pub fn restore_exec(annotations: &BTreeMap<String, String>, prefixes: &[&str]) -
     let exec = RestoreExecHook {
         container: values.get(CONTAINER).and_then(|name| given(name)),
         command: command(prefix, &values, &mut said.errors),
-        on_error: Some(on_error(prefix, &values, &mut said.errors)),
+        on_error: Some(on_error(
+            prefix,
+            &values,
+            RESTORE_ON_ERROR,
+            &mut said.errors,
+        )),
         exec_timeout,
         wait_timeout,
         wait_for_ready,
@@ -309,10 +317,16 @@ fn command(prefix: &str, values: &Values<'_>, errors: &mut Vec<String>) -> Vec<S
     }
 }
 
-fn on_error(prefix: &str, values: &Values<'_>, errors: &mut Vec<String>) -> OnError {
+fn on_error(
+    prefix: &str,
+    values: &Values<'_>,
+    absent: OnError,
+    errors: &mut Vec<String>,
+) -> OnError {
     let text = values.get(ON_ERROR).copied().unwrap_or_default().trim();
     match text.to_ascii_lowercase().as_str() {
-        "" | "fail" => OnError::Fail,
+        "" => absent,
+        "fail" => OnError::Fail,
         "continue" => OnError::Continue,
         _ => {
             errors.push(format!(
@@ -404,6 +418,9 @@ mod tests {
         assert_eq!((hook.container, hook.timeout), (None, None));
         assert_eq!(hook.on_error, OnError::Fail);
         assert_eq!(backup(&alone, &POST_BACKUP), Said::default());
+        let restored = annotations(&[("post.hook.restore.velero.io/command", "/bin/load")]);
+        let hook = restore_exec(&restored, &POST_RESTORE).hook.unwrap();
+        assert_eq!(hook.exec.on_error, Some(OnError::Continue));
     }
 
     #[test]

@@ -280,7 +280,7 @@ fn exec(pod: &Pod, namespace: &str, rules: &RestoreRules, hooks: &mut RestoredHo
             .collect(),
     };
     for (exec, origin) in stated {
-        let on_error = exec.on_error.unwrap_or_default();
+        let on_error = exec.on_error.unwrap_or(annotations::RESTORE_ON_ERROR);
         let found = match &exec.container {
             Some(name) => pod.containers.iter().find(|known| *known == name),
             None => pod.containers.first(),
