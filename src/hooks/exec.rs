@@ -33,6 +33,9 @@ pub enum ExecError {
     /// The apiserver did not let it be run.
     #[error("the apiserver refused: {0}")]
     Refused(String),
+    /// The way to the container did not work: a kubelet that is away, a webhook that is.
+    #[error("the apiserver could not do it: {0}")]
+    Faltered(String),
     /// Nobody answered.
     #[error("the apiserver could not be reached: {0}")]
     Unreachable(String),
@@ -45,6 +48,17 @@ impl ExecError {
     /// Whether the command was not begun, and the next try may do better.
     pub fn may_pass(&self) -> bool {
         matches!(self, ExecError::Unreachable(_))
+    }
+
+    /// Whether the command was not begun, for a reason that may be gone in a while. A program that is not there does not come.
+    pub fn was_not_begun(&self) -> bool {
+        match self {
+            ExecError::Unreachable(_) => true,
+            ExecError::Faltered(why) | ExecError::NotStarted(why) => {
+                !why.contains("executable file not found")
+            }
+            _ => false,
+        }
     }
 }
 

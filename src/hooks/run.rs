@@ -22,6 +22,11 @@ pub(super) const PODS_AT_ONCE: usize = 16;
 /// The pause before a command is tried again that could not be begun.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// For so much longer than it may take a post hook is tried again that could not be begun: what is frozen must be thawed.
+const INSISTENCE: Duration = Duration::from_secs(120);
+/// The longest pause between two such tries.
+const LONGEST: Duration = Duration::from_secs(8);
+
 /// The hooks of one backup, while it is made.
 pub struct Run {
     plan: Plan,
@@ -95,7 +100,7 @@ impl Run {
             async |pod: &PodHooks| {
                 for hook in &pod.post {
                     self.runner
-                        .run(&pod.pod, &Stage::Post.to_string(), hook)
+                        .insist(&pod.pod, &Stage::Post.to_string(), hook)
                         .await;
                 }
             },
@@ -144,13 +149,25 @@ impl Runner {
 
     /// Runs a command; whether it did what it was to do.
     pub async fn run(&self, pod: &PodName, what: &str, hook: &Hook) -> bool {
+        self.told(pod, what, hook, false).await
+    }
+
+    /// Runs a command; one that could not be begun is tried again for longer than it may take.
+    async fn insist(&self, pod: &PodName, what: &str, hook: &Hook) -> bool {
+        self.told(pod, what, hook, true).await
+    }
+
+    async fn told(&self, pod: &PodName, what: &str, hook: &Hook, insist: bool) -> bool {
         let output = Output::default();
         let target = Target {
             pod: pod.clone(),
             container: hook.container.clone(),
         };
         let began = Instant::now();
-        let ended = self.within(&target, hook, &output).await;
+        let ended = match insist {
+            true => self.insisting(&target, hook, &output).await,
+            false => self.within(&target, hook, &output).await,
+        };
         let took = began.elapsed().as_secs_f64();
         let said = format!(
             "pod {pod}, container {}: {what} ({})",
@@ -197,17 +214,39 @@ impl Runner {
             Ok(ended) => ended.map_err(|error| error.to_string()),
             Err(_) => Err(match last {
                 Some(error) => error.to_string(),
-                None => format!(
-                    "it had not ended after {:?}; nobody waits for it any more, but it may go on in the container",
-                    hook.timeout
-                ),
+                None => not_ended(hook.timeout),
             }),
+        }
+    }
+
+    /// Runs a command that must be run: the time that it may take is for each try.
+    async fn insisting(&self, target: &Target, hook: &Hook, output: &Output) -> Result<(), String> {
+        let end = tokio::time::Instant::now() + hook.timeout + INSISTENCE;
+        let mut pause = AGAIN;
+        loop {
+            let exec = self.executor.exec(target, &hook.command, output);
+            match tokio::time::timeout(hook.timeout, exec).await {
+                Ok(Err(error))
+                    if error.was_not_begun() && tokio::time::Instant::now() + pause < end =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST);
+                }
+                Ok(ended) => return ended.map_err(|error| error.to_string()),
+                Err(_) => return Err(not_ended(hook.timeout)),
+            }
         }
     }
 
     pub fn report(&self) -> Report {
         lock(&self.report).clone()
     }
+}
+
+fn not_ended(limit: Duration) -> String {
+    format!(
+        "it had not ended after {limit:?}; nobody waits for it any more, but it may go on in the container"
+    )
 }
 
 /// A panic elsewhere does not make a report wrong.

@@ -252,6 +252,12 @@ impl Executor for Scripted {
                     output.stdout(b"before\n");
                     std::future::pending::<()>().await;
                 }
+                "kubelet" => {
+                    let tries = self.done.lock().unwrap().len();
+                    if tries < 10 {
+                        return Err(ExecError::Faltered("error dialing backend".to_owned()));
+                    }
+                }
                 "away" => return Err(ExecError::Unreachable("no route".to_owned())),
                 "lost" => return Err(ExecError::Lost("reset".to_owned())),
                 "stop" => self.stop.cancel(),
@@ -319,7 +325,7 @@ async fn one_after_the_other_and_the_post_hooks_whatever_happens() {
     assert_eq!(report.lines[0].level, Level::Warning);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_what_hangs_and_what_is_lost_is_said() {
     let web = [pod("web", &[])];
     let (done, report) = ran(
@@ -329,7 +335,7 @@ async fn nobody_waits_for_what_hangs_and_what_is_lost_is_said() {
     )
     .await;
     assert_eq!(done[..2], ["web hang", "web lost"]);
-    // What was not begun is tried again for as long as the hook may take.
+    // What was not begun is tried again, a post hook for longer than it may take.
     assert!(
         done.len() > 3 && done[2..].iter().all(|word| word == "web away"),
         "{done:?}"
@@ -348,6 +354,17 @@ async fn nobody_waits_for_what_hangs_and_what_is_lost_is_said() {
         "{}",
         text(3)
     );
+}
+
+/// A kubelet that is away for a while: pre hooks fail, what is frozen is thawed when it is back.
+#[tokio::test(start_paused = true)]
+async fn a_post_hook_that_could_not_be_begun_is_tried_again() {
+    let web = [pod("web", &[])];
+    let (done, report) = ran(&web, &[("kubelet", "Fail")], &[("kubelet", "Fail")]).await;
+    assert_eq!((done.len(), counts(&report)), (10, (2, 1)), "{report:?}");
+    let not = ExecError::NotStarted("exec: \"x\": executable file not found in $PATH".to_owned());
+    assert!(!not.was_not_begun() && !ExecError::Exit(1).was_not_begun());
+    assert!(!ExecError::Lost(String::new()).was_not_begun());
 }
 
 /// What is stopped runs the post hooks of those whose turn had come, and begins no others.

@@ -87,6 +87,7 @@ fn refusal(error: kube::Error) -> ExecError {
         kube::Error::Api(status) => match status.code {
             403 => ExecError::Forbidden(status.message.clone()),
             429 | 502..=504 => ExecError::Unreachable(status.message.clone()),
+            500 => ExecError::Faltered(status.message.clone()),
             _ => ExecError::Refused(status.message.clone()),
         },
         kube::Error::Auth(_) => ExecError::Refused(describe(&error)),
@@ -150,5 +151,7 @@ mod tests {
                 .contains("get and create on pods/exec")
         );
         assert!(code(503).may_pass() && !code(404).may_pass() && !code(500).may_pass());
+        assert!(code(503).was_not_begun() && code(500).was_not_begun());
+        assert!(!code(404).was_not_begun() && !code(403).was_not_begun());
     }
 }
