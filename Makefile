@@ -5,6 +5,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/ark-target
 export PATH := $(PATH):$(CACHE)/ark-tools/bin:$(CACHE)/ark-tools/venv/bin
 FUZZ_SECONDS ?= 20
 CHAOS_MINUTES ?= 30
+SIM_SECONDS ?= 300
 # A program that needs no file of the machine that it runs on. Build scripts and macros stay as they are: flags of a named target are not theirs.
 STATIC_TARGET ?= $(shell uname -m)-unknown-linux-gnu
 STATIC ?= $(CARGO_TARGET_DIR)/ark-static
@@ -26,6 +27,14 @@ test: cluster-tools ## Every test, against real servers
 		echo "cargo test --workspace"; cargo test --workspace --no-fail-fast --lib --bins --tests; \
 	fi
 	cargo test --workspace --doc
+
+.PHONY: simulate
+simulate: ## Run the engine on a simulated network for SIM_SECONDS, a row of seeds on each core
+	@cargo nextest run --workspace --no-run --cargo-quiet 2>/dev/null || cargo nextest run --workspace --no-run
+	@rows=(); for core in $$(seq 0 $$(($$(nproc) - 1))); do \
+		ARK_SIM_FIRST=$$((core * 100000 + 1)) ARK_SIM_SECONDS=$(SIM_SECONDS) cargo nextest run --workspace --test engine \
+			-E 'test(=sim::many_seeds)' --success-output final --cargo-quiet & rows+=($$!); \
+	done; for row in "$${rows[@]}"; do wait "$$row" || exit 1; done
 
 .PHONY: chaos
 chaos: cluster-tools ## Kill and disturb ark at random for CHAOS_MINUTES; CHAOS_ARGS='--seed 7'
