@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/ark-target
 export PATH := $(PATH):$(CACHE)/ark-tools/bin:$(CACHE)/ark-tools/venv/bin
 FUZZ_SECONDS ?= 20
 CHAOS_MINUTES ?= 30
-SIM_SECONDS ?= 300
+SIM_SECONDS ?= 540
 # A program that needs no file of the machine that it runs on. Build scripts and macros stay as they are: flags of a named target are not theirs.
 STATIC_TARGET ?= $(shell uname -m)-unknown-linux-gnu
 STATIC ?= $(CARGO_TARGET_DIR)/ark-static
